@@ -1,0 +1,204 @@
+-- +goose Up
+
+-- account: who a person is. Address and name are sealed; the address is found by a keyed index of its canonical form.
+CREATE TABLE users (
+    id             TEXT PRIMARY KEY,
+    email_sealed   BLOB NOT NULL,
+    email_index    BLOB NOT NULL UNIQUE,
+    email_verified BOOLEAN NOT NULL DEFAULT FALSE,
+    name_sealed    BLOB,
+    locale         TEXT NOT NULL DEFAULT 'en',
+    password_hash  TEXT,
+    roles          TEXT NOT NULL DEFAULT '',
+    status         TEXT NOT NULL DEFAULT 'ACTIVE',
+    version        INTEGER NOT NULL DEFAULT 1,
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL
+);
+
+-- What session may know of a user: the contract between the two packages.
+CREATE VIEW principals AS
+    SELECT id AS user_id, status, roles, version, email_verified FROM users;
+
+-- session: where a person is signed in.
+CREATE TABLE sessions (
+    id             TEXT PRIMARY KEY,
+    user_id        TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    version        INTEGER NOT NULL DEFAULT 1,
+    mode           TEXT NOT NULL,
+    level          INTEGER NOT NULL,
+    methods        TEXT NOT NULL,
+    auth_time      INTEGER NOT NULL,
+    remember       BOOLEAN NOT NULL,
+    device_id      TEXT,
+    device_name    TEXT,
+    agent          TEXT NOT NULL,
+    network        TEXT NOT NULL,
+    created_at     INTEGER NOT NULL,
+    last_seen_at   INTEGER NOT NULL,
+    expires_at     INTEGER NOT NULL,
+    revoked_at     INTEGER,
+    revoked_reason TEXT
+);
+CREATE INDEX sessions_by_user ON sessions (user_id, id);
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+
+-- session: one row a generation of a session's refresh token; only the SHA-256 of the token.
+CREATE TABLE refresh_tokens (
+    hash        BLOB PRIMARY KEY,
+    session_id  TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    generation  INTEGER NOT NULL,
+    parent      BLOB,
+    created_at  INTEGER NOT NULL,
+    used_at     INTEGER,
+    expires_at  INTEGER NOT NULL
+);
+CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id, generation);
+
+-- session: keys that sign access tokens; the private half is sealed.
+CREATE TABLE signing_keys (
+    id           TEXT PRIMARY KEY,
+    algorithm    TEXT NOT NULL,
+    sealed       BLOB NOT NULL,
+    state        TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    activated_at INTEGER,
+    retired_at   INTEGER
+);
+
+-- session: revocations that every server must hear of, until they were published.
+CREATE TABLE session_outbox (
+    id         TEXT PRIMARY KEY,
+    subject    TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+);
+
+-- audit: what happened, append-only.
+CREATE TABLE audit_events (
+    id         TEXT PRIMARY KEY,
+    at         INTEGER NOT NULL,
+    action     TEXT NOT NULL,
+    outcome    TEXT NOT NULL,
+    actor      TEXT NOT NULL,
+    subject    TEXT,
+    session_id TEXT,
+    network    TEXT,
+    request_id TEXT,
+    details    TEXT NOT NULL DEFAULT '{}'
+);
+CREATE INDEX audit_events_by_subject ON audit_events (subject, id);
+
+-- queue: the truth about every job.
+CREATE TABLE jobs (
+    id              TEXT PRIMARY KEY,
+    owner_id        TEXT NOT NULL,
+    kind            TEXT NOT NULL,
+    queue           TEXT NOT NULL,
+    priority        INTEGER NOT NULL,
+    state           TEXT NOT NULL,
+    attempt         INTEGER NOT NULL DEFAULT 0,
+    max_attempts    INTEGER NOT NULL,
+    claim           INTEGER NOT NULL DEFAULT 0,
+    process_id      TEXT,
+    input           TEXT NOT NULL,
+    idempotency_key TEXT,
+    sequence        INTEGER NOT NULL DEFAULT 0,
+    progress_done   INTEGER NOT NULL DEFAULT 0,
+    progress_total  INTEGER NOT NULL DEFAULT 0,
+    progress_stage  TEXT NOT NULL DEFAULT '',
+    result          TEXT,
+    error_code      TEXT,
+    error_message   TEXT,
+    cancel_asked_at INTEGER,
+    created_at      INTEGER NOT NULL,
+    run_at          INTEGER NOT NULL,
+    pushed_at       INTEGER NOT NULL DEFAULT 0,
+    started_at      INTEGER,
+    finished_at     INTEGER,
+    expires_at      INTEGER
+);
+CREATE UNIQUE INDEX jobs_once ON jobs (owner_id, kind, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX jobs_by_owner ON jobs (owner_id, id);
+CREATE INDEX jobs_due ON jobs (run_at) WHERE state IN ('SCHEDULED', 'RETRYING');
+CREATE INDEX jobs_queued ON jobs (pushed_at) WHERE state = 'QUEUED';
+CREATE INDEX jobs_running ON jobs (process_id) WHERE state = 'RUNNING';
+CREATE INDEX jobs_by_expiry ON jobs (expires_at) WHERE expires_at IS NOT NULL;
+
+-- queue: what a watcher of a job is told, in order.
+CREATE TABLE job_events (
+    job_id   TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    sequence INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    type     TEXT NOT NULL,
+    state    TEXT NOT NULL,
+    attempt  INTEGER NOT NULL,
+    done     INTEGER NOT NULL,
+    total    INTEGER NOT NULL,
+    stage    TEXT NOT NULL,
+    message  TEXT NOT NULL,
+    PRIMARY KEY (job_id, sequence)
+) WITHOUT ROWID;
+
+-- queue: one row each time a worker took a job.
+CREATE TABLE job_attempts (
+    job_id        TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    claim         INTEGER NOT NULL,
+    number        INTEGER NOT NULL,
+    process_id    TEXT NOT NULL,
+    started_at    INTEGER NOT NULL,
+    finished_at   INTEGER,
+    error_code    TEXT,
+    error_message TEXT,
+    stack         TEXT,
+    PRIMARY KEY (job_id, claim)
+) WITHOUT ROWID;
+
+-- queue: the files that a job reads and makes, by their key in the blob store.
+CREATE TABLE job_files (
+    id         TEXT PRIMARY KEY,
+    job_id     TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    role       TEXT NOT NULL,
+    blob_key   TEXT NOT NULL UNIQUE,
+    name       TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    bytes      INTEGER NOT NULL,
+    sha256     BLOB NOT NULL,
+    created_at INTEGER NOT NULL
+);
+CREATE INDEX job_files_by_job ON job_files (job_id, role, id);
+
+-- queue: processes that run jobs, each alive while its lease lasts.
+CREATE TABLE processes (
+    id          TEXT PRIMARY KEY,
+    host        TEXT NOT NULL,
+    pid         INTEGER NOT NULL,
+    started_at  INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL
+);
+
+-- queue: what an operator has set for a queue or a kind.
+CREATE TABLE queue_settings (
+    queue  TEXT PRIMARY KEY,
+    paused BOOLEAN NOT NULL
+);
+CREATE TABLE kind_settings (
+    kind        TEXT PRIMARY KEY,
+    paused      BOOLEAN NOT NULL DEFAULT FALSE,
+    max_running INTEGER
+);
+
+-- +goose Down
+DROP TABLE kind_settings;
+DROP TABLE queue_settings;
+DROP TABLE processes;
+DROP TABLE job_files;
+DROP TABLE job_attempts;
+DROP TABLE job_events;
+DROP TABLE jobs;
+DROP TABLE audit_events;
+DROP TABLE session_outbox;
+DROP TABLE signing_keys;
+DROP TABLE refresh_tokens;
+DROP TABLE sessions;
+DROP VIEW principals;
+DROP TABLE users;

@@ -1,0 +1,168 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Query is one statement, written once for both dialects.
+type Query struct {
+	texts   [2]string
+	passing bool // made for one use; not worth a prepared statement
+
+	lists sync.Map // size to *Query, of a statement with a list
+}
+
+// now is the database's clock in microseconds, per dialect; it stands in a statement as {now}.
+var now = [2]string{
+	SQLite:   "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+	Postgres: "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+}
+
+// SQL returns the statement text, in which ? is a bind parameter, {now} the database's clock in
+// microseconds, and (?*) the one list of [Query.List]. A text is rebound once, so it belongs into a
+// package variable.
+func SQL(text string) *Query {
+	return &Query{texts: [2]string{SQLite: render(SQLite, text), Postgres: render(Postgres, text)}}
+}
+
+// Passing is SQL for a text that is put together at run time and not kept prepared.
+func Passing(text string) *Query {
+	q := SQL(text)
+	q.passing = true
+	return q
+}
+
+// On replaces the text for one dialect and returns q.
+func (q *Query) On(d Dialect, text string) *Query {
+	q.texts[d] = render(d, text)
+	return q
+}
+
+func (q *Query) text(d Dialect) string { return q.texts[d] }
+
+// listSizes are the lengths in which lists are sent, so that few statements serve all and stay prepared.
+var listSizes = []int{1, 5, 20, 100, 500}
+
+// MaxList is the longest list that a statement takes.
+const MaxList = 500
+
+// List returns q with room for n values where it says (?*), and how many values it wants: the
+// caller repeats its last value up to that length, which [Values] does. n is at most [MaxList].
+func (q *Query) List(n int) (*Query, int) {
+	size := listSizes[len(listSizes)-1]
+	for _, s := range listSizes {
+		if n <= s {
+			size = s
+			break
+		}
+	}
+	if sized, ok := q.lists.Load(size); ok {
+		return sized.(*Query), size
+	}
+	marks := "(?" + strings.Repeat(", ?", size-1) + ")"
+	sized := &Query{}
+	for d, text := range q.texts {
+		sized.texts[d] = rebind(Dialect(d), strings.ReplaceAll(text, "(?*)", marks))
+	}
+	kept, _ := q.lists.LoadOrStore(size, sized)
+	return kept.(*Query), size
+}
+
+// Values returns list as bind parameters for a statement that wants size of them.
+func Values[T any](list []T, size int) []any {
+	args := make([]any, size)
+	for i := range args {
+		args[i] = list[min(i, len(list)-1)]
+	}
+	return args
+}
+
+func render(d Dialect, text string) string {
+	text = strings.ReplaceAll(text, "{now}", now[d])
+	if strings.Contains(text, "(?*)") {
+		return text // bound when the list's length is known
+	}
+	return rebind(d, text)
+}
+
+// rebind numbers the bind parameters of text for PostgreSQL; a ? inside quotes is left alone.
+func rebind(d Dialect, text string) string {
+	if d != Postgres {
+		return text
+	}
+	var b strings.Builder
+	b.Grow(len(text) + 16)
+	quoted, n := false, 0
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '\'':
+			quoted = !quoted
+			b.WriteByte(c)
+		case c == '?' && !quoted:
+			n++
+			fmt.Fprintf(&b, "$%d", n)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// At returns t as it is stored: microseconds since 1970, or NULL for the zero time.
+func At(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+// Time scans a stored moment into t; NULL becomes the zero time.
+func Time(t *time.Time) *Moment { return (*Moment)(t) }
+
+// Moment is the scanner behind [Time].
+type Moment time.Time
+
+// Scan implements sql.Scanner.
+func (m *Moment) Scan(value any) error {
+	switch v := value.(type) {
+	case nil:
+		*m = Moment(time.Time{})
+	case int64:
+		*m = Moment(time.UnixMicro(v).UTC())
+	default:
+		return fmt.Errorf("scan a moment from %T", value)
+	}
+	return nil
+}
+
+// Text scans a column that may be NULL into a string type; NULL becomes "".
+func Text[T ~string](t *T) Nullable[T] { return Nullable[T]{t} }
+
+// Nullable is the scanner behind [Text].
+type Nullable[T ~string] struct{ into *T }
+
+// Scan implements sql.Scanner.
+func (n Nullable[T]) Scan(value any) error {
+	switch v := value.(type) {
+	case nil:
+		*n.into = ""
+	case string:
+		*n.into = T(v)
+	case []byte:
+		*n.into = T(v)
+	default:
+		return fmt.Errorf("scan a text from %T", value)
+	}
+	return nil
+}
+
+// OrNull returns s as a bind parameter, NULL for "".
+func OrNull[T ~string](s T) any {
+	if s == "" {
+		return nil
+	}
+	return string(s)
+}

@@ -1,0 +1,129 @@
+// Package services starts the private servers that tests need: Redis and PostgreSQL on free
+// loopback ports, each in a folder of its own, stopped when the tests end.
+//
+// A program that is not on the machine skips the test, or fails it when GATEHOUSE_TEST_REQUIRE is
+// "all". One Redis and one PostgreSQL are shared by all tests of a test binary; each test gets an
+// empty database of its own. A test that kills its server starts one with [StartRedis].
+//
+// A package whose tests use the shared servers says so in its TestMain, which stops them and then
+// looks for leaked goroutines:
+//
+//	func TestMain(m *testing.M) { services.Main(m) }
+package services
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// Main runs the tests of a package, stops the shared servers and fails on a leaked goroutine.
+func Main(m *testing.M, ignore ...goleak.Option) {
+	code := m.Run()
+	stopShared()
+	if err := goleak.Find(ignore...); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func stopShared() {
+	if sharedRedis != nil {
+		sharedRedis.Kill()
+		_ = os.RemoveAll(sharedRedis.folder)
+	}
+	if sharedPostgres != nil {
+		sharedPostgres.Kill()
+		_ = os.RemoveAll(filepath.Dir(sharedPostgres.folder))
+	}
+}
+
+// child is a started program that dies with the test process.
+type child struct {
+	command *exec.Cmd
+	ended   chan struct{}
+}
+
+// spawn starts command from a thread that lives as long as the program: the kernel sends the
+// death signal of Pdeathsig when the starting thread ends, not the process.
+func spawn(command *exec.Cmd) (*child, error) {
+	c := &child{command: command, ended: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer close(c.ended)
+		err := command.Start()
+		started <- err
+		if err == nil {
+			_ = command.Wait()
+		}
+	}()
+	return c, <-started
+}
+
+// stop sends signal and waits until the program has ended.
+func (c *child) stop(signal os.Signal) {
+	if c == nil || c.command.Process == nil {
+		return
+	}
+	_ = c.command.Process.Signal(signal)
+	<-c.ended
+}
+
+// ready bounds how long a server may take until it answers.
+const ready = 30 * time.Second
+
+// need returns the path of the first of programs that exists, or ends the test.
+func need(t testing.TB, programs ...string) string {
+	t.Helper()
+	for _, p := range programs {
+		if found, err := exec.LookPath(p); err == nil {
+			return found
+		}
+		if matches, _ := filepath.Glob(p); len(matches) > 0 {
+			sort.Strings(matches)
+			return matches[len(matches)-1]
+		}
+	}
+	if os.Getenv("GATEHOUSE_TEST_REQUIRE") == "all" {
+		t.Fatalf("%s is not on this machine, and GATEHOUSE_TEST_REQUIRE=all asks for it", programs[0])
+	}
+	t.Skipf("%s is not on this machine", programs[0])
+	return ""
+}
+
+// freePort returns a loopback port that was free a moment ago.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// await calls probe until it succeeds.
+func await(t testing.TB, what string, probe func() error) {
+	t.Helper()
+	deadline := time.Now().Add(ready)
+	for {
+		err := probe()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not answer: %v", what, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
