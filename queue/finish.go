@@ -1,0 +1,212 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"gatehouse/internal/blob"
+	"gatehouse/internal/store"
+)
+
+// maxResultInRow is the size up to which a result stands in the row, in bytes; a larger one is a
+// file of the job.
+const maxResultInRow = 64 << 10
+
+// finishTries is how often the end of a job is written before it is left to the sweeper of
+// another process, with 0.1, 0.2, 0.4, … seconds between.
+const finishTries = 6
+
+// finish writes what became of an attempt. cause is why its context ended, nil when it has not.
+func (q *Queue) finish(ctx context.Context, cause error, run *Run, e ending) {
+	defer run.dropFiles()
+	progress := run.quiet()
+	var state State
+	var err error
+	for try := range finishTries {
+		state, err = q.writeEnding(ctx, cause, run, progress, e)
+		if err == nil || errors.Is(err, errFenced) || errors.Is(err, store.ErrClosed) {
+			break
+		}
+		q.options.Logger.WarnContext(ctx, "the end of a job was not written", "job", run.Job.ID, "error", err)
+		time.Sleep(100 * time.Millisecond << try)
+	}
+	if err != nil {
+		q.metrics.lost.Add(1)
+		q.options.Logger.WarnContext(ctx, "a job's end is not ours to write", "job", run.Job.ID, "error", err)
+		return
+	}
+	q.logEnding(ctx, run.Job, state, e.err)
+}
+
+// writeEnding decides what an ending means and writes it.
+func (q *Queue) writeEnding(ctx context.Context, cause error, run *Run, progress Progress, e ending) (State, error) {
+	kind := q.kinds[run.Job.Kind]
+	switch {
+	case e.err == nil:
+		return q.succeed(ctx, run, kind, progress, e)
+	case errors.Is(cause, ErrCancelled):
+		return q.endRun(ctx, run, Failure{"CANCELLED", "The owner cancelled the job."}, e, endCancelled, kind.Retention.Microseconds())
+	case errors.Is(cause, ErrShutdown):
+		return q.refund(ctx, run)
+	case errors.Is(cause, ErrDeadline) && !errors.Is(e.err, ErrStuck):
+		e.err = fmt.Errorf("%w: %w", ErrDeadline, e.err)
+	}
+	why := failure(e.err)
+	if isPermanent(e.err) || run.Job.Attempt >= run.Job.MaxAttempts {
+		return q.endRun(ctx, run, why, e, failJob, why.Code, why.Message, kind.Retention.Microseconds())
+	}
+	return q.endRun(ctx, run, why, e, retryLater, why.Code, why.Message,
+		kind.backoff(run.Job.Attempt).Microseconds(), kind.Retention.Microseconds())
+}
+
+// succeed writes the result and the files together with the state.
+func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress Progress, e ending) (State, error) {
+	files, err := run.finishFiles()
+	if err != nil {
+		return q.failedAfterAll(ctx, run, kind, files, err)
+	}
+	result, err := json.Marshal(e.result)
+	if err != nil {
+		return q.failedAfterAll(ctx, run, kind, files, Permanent(fmt.Errorf("write the result: %w", err)))
+	}
+	inRow := any(string(result))
+	if len(result) > maxResultInRow {
+		object, err := q.putResult(ctx, result)
+		if err != nil {
+			return q.failedAfterAll(ctx, run, kind, files, err)
+		}
+		inRow = nil
+		files = append(files, made{object, Outcome, "result.json", "application/json"})
+	}
+	if progress.Total > 0 {
+		progress.Done = progress.Total
+	}
+	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
+		j, err := fenced(ctx, tx, succeedJob, inRow, progress.Done, progress.Total, progress.Stage,
+			kind.Retention.Microseconds(), run.Job.ID, run.Job.Claim)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if err := addFileTx(ctx, tx, j.ID, f.role, f.object, f.name, f.mediaType); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, endAttempt, nil, nil, nil, j.ID, run.Job.Claim); err != nil {
+			return err
+		}
+		return changes.record(ctx, tx, j, StateChanged, "")
+	})
+	if errors.Is(err, errFenced) {
+		q.forget(ctx, files)
+	}
+	if err == nil {
+		q.slotFreed(ctx, run.Job)
+	}
+	return Succeeded, err
+}
+
+// failedAfterAll ends an attempt whose work was done and could not be kept.
+func (q *Queue) failedAfterAll(ctx context.Context, run *Run, kind Definition, files []made, err error) (State, error) {
+	q.forget(ctx, files)
+	return q.writeEnding(ctx, nil, run, Progress{}, ending{err: err})
+}
+
+// endRun runs a fenced statement that ends the attempt, with the job's id and claim as its last
+// parameters, and keeps the attempt's error.
+func (q *Queue) endRun(ctx context.Context, run *Run, why Failure, e ending, end *store.Query, args ...any) (State, error) {
+	var state State
+	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
+		j, err := fenced(ctx, tx, end, append(args[:len(args):len(args)], run.Job.ID, run.Job.Claim)...)
+		if err != nil {
+			return err
+		}
+		state = j.State
+		if _, err := tx.Exec(ctx, endAttempt, why.Code, why.Message, store.OrNull(e.stack), j.ID, run.Job.Claim); err != nil {
+			return err
+		}
+		return changes.record(ctx, tx, j, StateChanged, why.Message)
+	})
+	if err == nil {
+		q.slotFreed(ctx, run.Job)
+	}
+	return state, err
+}
+
+// refund hands the job back as if this attempt had never begun.
+func (q *Queue) refund(ctx context.Context, run *Run) (State, error) {
+	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
+		j, err := fenced(ctx, tx, handBack, run.Job.ID, run.Job.Claim)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, forgetAttempt, j.ID, run.Job.Claim); err != nil {
+			return err
+		}
+		return changes.record(ctx, tx, j, StateChanged, "The worker shut down and handed the job back.")
+	})
+	return Queued, err
+}
+
+// fenced runs a statement that changes a job only for its present claim.
+func fenced(ctx context.Context, tx *store.Tx, q *store.Query, args ...any) (*Job, error) {
+	j, err := store.One(ctx, tx, q, scanJob, args...)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errFenced
+	}
+	return j, err
+}
+
+func addFileTx(ctx context.Context, tx *store.Tx, job ID, role Role, o blob.Object, name, mediaType string) error {
+	_, err := tx.Exec(ctx, insertFile, store.NewID[FileID]("art"), job, role, o.Key.String(), name, mediaType, o.Bytes, o.SHA256[:])
+	if err != nil {
+		return fmt.Errorf("keep file %s: %w", name, err)
+	}
+	return nil
+}
+
+// forget removes files that no row knows.
+func (q *Queue) forget(ctx context.Context, files []made) {
+	for _, f := range files {
+		q.removeBlob(ctx, f.object.Key)
+	}
+}
+
+func (q *Queue) removeBlob(ctx context.Context, key blob.Key) {
+	if err := q.files.Delete(ctx, key); err != nil { // the sweep of the blob store finds it
+		q.options.Logger.WarnContext(ctx, "a file was not deleted", "error", err)
+	}
+}
+
+func (q *Queue) putResult(ctx context.Context, result []byte) (blob.Object, error) {
+	w, err := q.files.Create(ctx)
+	if err != nil {
+		return blob.Object{}, err
+	}
+	defer w.Abort() // after Commit it does nothing
+	if _, err := w.Write(result); err != nil {
+		return blob.Object{}, err
+	}
+	return w.Commit()
+}
+
+// Result returns what a job has brought, as JSON, wherever it is kept; nil when there is none.
+func (q *Queue) Result(ctx context.Context, j *Job) (json.RawMessage, error) {
+	if j.Result != nil || j.State != Succeeded {
+		return j.Result, nil
+	}
+	files, err := q.filesOf(ctx, Outcome, []ID{j.ID})
+	if err != nil || len(files[j.ID]) == 0 {
+		return nil, err
+	}
+	content, _, err := q.files.Open(ctx, files[j.ID][0].Key)
+	if err != nil {
+		return nil, fmt.Errorf("open result of %s: %w", j.ID, err)
+	}
+	defer content.Close()
+	return io.ReadAll(io.LimitReader(content, maxInputBytes<<4))
+}

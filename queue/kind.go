@@ -1,0 +1,167 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"gatehouse/internal/blob"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/viewer"
+)
+
+// DefaultQueue is the queue of kinds that name none.
+const DefaultQueue = "default"
+
+// Kind is one kind of job: what it takes, A, what it brings, R, and how it is run.
+type Kind[A, R any] struct {
+	Name        string
+	Description string
+	Queue       string        // ""; DefaultQueue
+	MaxAttempts int           // 0: 5
+	Deadline    time.Duration // of one attempt; 0: 15 min
+	Retention   time.Duration // how long an ended job is kept; 0: 7 days
+	Backoff     func(attempt int) time.Duration
+
+	// Handle does the work. It returns soon after ctx ends; context.Cause tells why. It may run more
+	// than once for one job, also beside a run that was believed dead, so what it does outside of
+	// its Run must be safe to do twice.
+	Handle func(ctx context.Context, run *Run, args A) (R, error)
+}
+
+// Definition is a kind without its types, as the queue keeps it.
+type Definition struct {
+	Name        string
+	Description string
+	Queue       string
+	MaxAttempts int
+	Deadline    time.Duration
+	Retention   time.Duration
+	backoff     func(attempt int) time.Duration
+	handle      func(ctx context.Context, run *Run) (any, error)
+}
+
+// Define returns k as the queue keeps it, with its defaults filled in.
+func (k Kind[A, R]) Define() Definition {
+	d := Definition{
+		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
+		Deadline: k.Deadline, Retention: k.Retention, backoff: k.Backoff,
+	}
+	if d.Queue == "" {
+		d.Queue = DefaultQueue
+	}
+	if d.MaxAttempts == 0 {
+		d.MaxAttempts = 5
+	}
+	if d.Deadline == 0 {
+		d.Deadline = 15 * time.Minute
+	}
+	if d.Retention == 0 {
+		d.Retention = 7 * 24 * time.Hour
+	}
+	if d.backoff == nil {
+		d.backoff = Exponential(time.Second, 10*time.Minute)
+	}
+	d.handle = func(ctx context.Context, run *Run) (any, error) {
+		var args A
+		if err := json.Unmarshal(run.Job.Input, &args); err != nil {
+			return nil, Permanent(fmt.Errorf("read the arguments: %w", err))
+		}
+		return k.Handle(ctx, run, args)
+	}
+	return d
+}
+
+// Request returns the wish to have args worked on for owner.
+func (k Kind[A, R]) Request(owner viewer.UserID, args A, o JobOptions) (Request, error) {
+	input, err := json.Marshal(args)
+	if err != nil {
+		return Request{}, fmt.Errorf("write arguments of %s: %w", k.Name, err)
+	}
+	return Request{Kind: k.Name, Owner: owner, Input: input, JobOptions: o}, nil
+}
+
+// Request is the wish to have a job done.
+type Request struct {
+	Kind  string
+	Owner viewer.UserID
+	Input json.RawMessage
+	JobOptions
+	Files []*blob.Upload // what the job reads; theirs to keep once the job is committed
+}
+
+// JobOptions says how a job is to be run; the zero value leaves it to its kind.
+type JobOptions struct {
+	IdempotencyKey string
+	Priority       Priority
+	RunAt          time.Time
+	MaxAttempts    int
+}
+
+// The bounds of what a caller may ask for.
+const (
+	maxKeyRunes    = 200
+	maxAttempts    = 25
+	maxInputBytes  = 1 << 20
+	maxScheduleFor = 366 * 24 * time.Hour
+)
+
+// check returns a fault for options that no job can have.
+func (o JobOptions) check(now time.Time) error {
+	switch {
+	case len([]rune(o.IdempotencyKey)) > maxKeyRunes:
+		return fault.New(fault.TooLong, "idempotencyKey", "An idempotency key has at most 200 characters.")
+	case o.MaxAttempts < 0 || o.MaxAttempts > maxAttempts:
+		return fault.New(fault.Invalid, "maxAttempts", "A job has 1 to 25 attempts.")
+	case o.RunAt.After(now.Add(maxScheduleFor)):
+		return fault.New(fault.Invalid, "runAt", "A job can be planned at most 366 days ahead.")
+	}
+	return nil
+}
+
+// Exponential returns a policy that waits first after the first failure and twice as long after
+// each further one, at most longest, spread by ±20 %.
+func Exponential(first, longest time.Duration) func(attempt int) time.Duration {
+	return func(attempt int) time.Duration {
+		wait := longest
+		if attempt < 30 {
+			wait = min(longest, first<<max(0, attempt-1))
+		}
+		spread := int64(wait) / 5
+		return wait + time.Duration(rand.Int64N(2*spread+1)-spread)
+	}
+}
+
+// permanent marks an error that another attempt cannot mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// Permanent marks err as one that another attempt cannot mend: the job fails at once.
+func Permanent(err error) error { return permanent{err} }
+
+func isPermanent(err error) bool {
+	var p permanent
+	return errors.As(err, &p)
+}
+
+// failure returns the words of err for the owner. What is not a fault is not theirs to read.
+func failure(err error) Failure {
+	if f, ok := fault.As(err); ok {
+		return Failure{string(f.Code), f.Message}
+	}
+	switch {
+	case errors.Is(err, ErrDeadline):
+		return Failure{"DEADLINE_EXCEEDED", "The job took longer than its kind allows."}
+	case errors.Is(err, ErrStuck):
+		return Failure{"STUCK", "The job did not end when it was told to."}
+	case errors.Is(err, errPanicked):
+		return Failure{"PANICKED", "The job ran into a defect of the program."}
+	case errors.Is(err, ErrWorkerLost):
+		return Failure{"WORKER_LOST", "The worker disappeared in the middle of the job."}
+	}
+	return Failure{string(fault.Internal), "The job failed for a reason that the operator can read in the log."}
+}

@@ -1,0 +1,197 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gatehouse/internal/fault"
+	"gatehouse/internal/page"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+)
+
+// Get returns the job; NOT_FOUND when there is none or by may not see it.
+func (q *Queue) Get(ctx context.Context, by viewer.Viewer, id ID) (*Job, error) {
+	return q.owned(ctx, q.db, by, id, viewer.ReadJobs)
+}
+
+// List returns a page of the jobs that f chooses: of by's own, or of everybody's for those who may
+// read them. Naming another owner without that right is NOT_FOUND's sibling: an empty list.
+func (q *Queue) List(ctx context.Context, by viewer.Viewer, f Filter, o Order, w page.Window) (page.Page[*Job], error) {
+	none := page.Page[*Job]{}
+	f, o, err := q.allowed(by, f, o)
+	if err != nil {
+		return none, err
+	}
+	var (
+		rows  []*Job
+		total int
+	)
+	err = q.db.View(ctx, func(tx *store.Tx) (err error) {
+		query, args := list(f, o, w)
+		if rows, err = store.All(ctx, tx, query, scanJob, args...); err != nil {
+			return err
+		}
+		query, args = count(f)
+		total, err = store.One(ctx, tx, query, store.Value[int], args...)
+		return err
+	})
+	if err != nil {
+		return none, fmt.Errorf("list jobs: %w", err)
+	}
+	return page.Cut(w, rows, total), nil
+}
+
+// allowed narrows f to what by may see.
+func (q *Queue) allowed(by viewer.Viewer, f Filter, o Order) (Filter, Order, error) {
+	if err := by.SignedIn(); err != nil {
+		return f, o, err
+	}
+	if !by.May(viewer.ReadJobs) {
+		if f.Owner != "" && f.Owner != by.User {
+			return f, o, fault.Denied("Only admins may see the jobs of other accounts.")
+		}
+		f.Owner = by.User
+	}
+	if len(f.States)+len(f.Kinds)+len(f.Queues) > 200 {
+		return f, o, fault.New(fault.BadUserInput, "", "The filter names more than 200 values.")
+	}
+	if o.Field == "" {
+		o.Field = CreatedAt
+	}
+	if keys[o.Field] == "" {
+		return f, o, fault.New(fault.BadUserInput, "", "Jobs are not sorted by that.")
+	}
+	return f, o, nil
+}
+
+// CursorOf returns the place of j in a list ordered by field.
+func CursorOf(j *Job, field OrderField) page.Cursor {
+	at := j.CreatedAt
+	switch field {
+	case RunAt:
+		at = j.RunAt
+	case FinishedAt:
+		if j.FinishedAt.IsZero() {
+			return page.Cursor{Key: 0, ID: string(j.ID)}
+		}
+		at = j.FinishedAt
+	}
+	return page.Cursor{Key: at.UnixMicro(), ID: string(j.ID)}
+}
+
+// ByIDs returns those of ids that by may see, by id.
+func (q *Queue) ByIDs(ctx context.Context, by viewer.Viewer, ids []ID) (map[ID]*Job, error) {
+	found := make(map[ID]*Job, len(ids))
+	err := eachList(ids, func(some []ID) error {
+		query, size := selectJobs.List(len(some))
+		jobs, err := store.All(ctx, q.db, query, scanJob, store.Values(some, size)...)
+		for _, j := range jobs {
+			if by.Owns(j.Owner, viewer.ReadJobs) {
+				found[j.ID] = j
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read jobs: %w", err)
+	}
+	return found, nil
+}
+
+// Artifacts returns the files that jobs have made, by job. The caller may see the jobs.
+func (q *Queue) Artifacts(ctx context.Context, ids []ID) (map[ID][]File, error) {
+	return q.filesOf(ctx, Artifact, ids)
+}
+
+func (q *Queue) filesOf(ctx context.Context, role Role, ids []ID) (map[ID][]File, error) {
+	all := make(map[ID][]File, len(ids))
+	err := eachList(ids, func(some []ID) error {
+		query, size := selectFiles.List(len(some))
+		files, err := store.All(ctx, q.db, query, scanFile, append([]any{role}, store.Values(some, size)...)...)
+		for _, f := range files {
+			all[f.Job] = append(all[f.Job], f)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read files of jobs: %w", err)
+	}
+	return all, nil
+}
+
+// File returns the artifact; the caller holds a signed link to it.
+func (q *Queue) File(ctx context.Context, id FileID) (File, error) {
+	if !store.ValidID("art", string(id)) {
+		return File{}, fault.Missing("file")
+	}
+	f, err := store.One(ctx, q.db, selectFile, scanFile, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && f.Role != Artifact {
+		return File{}, fault.Missing("file")
+	}
+	if err != nil {
+		return File{}, fmt.Errorf("read file %s: %w", id, err)
+	}
+	return f, nil
+}
+
+// Attempts returns what became of each attempt, oldest first, by job. The caller may see the jobs.
+func (q *Queue) Attempts(ctx context.Context, ids []ID) (map[ID][]Attempt, error) {
+	all := make(map[ID][]Attempt, len(ids))
+	err := eachList(ids, func(some []ID) error {
+		query, size := selectAttempts.List(len(some))
+		attempts, err := store.All(ctx, q.db, query, scanAttempt, store.Values(some, size)...)
+		if err != nil {
+			return err
+		}
+		logs, err := q.logsOf(ctx, some)
+		for _, a := range attempts {
+			a.Log = logs[attemptOf{a.Job, a.Number}]
+			all[a.Job] = append(all[a.Job], a)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read attempts of jobs: %w", err)
+	}
+	return all, nil
+}
+
+type attemptOf struct {
+	job    ID
+	number int
+}
+
+func (q *Queue) logsOf(ctx context.Context, ids []ID) (map[attemptOf][]string, error) {
+	type line struct {
+		attemptOf
+		text string
+	}
+	query, size := selectLogs.List(len(ids))
+	lines, err := store.All(ctx, q.db, query, func(scan store.Scan) (l line, err error) {
+		err = scan(&l.job, &l.number, &l.text)
+		return l, err
+	}, store.Values(ids, size)...)
+	logs := make(map[attemptOf][]string)
+	for _, l := range lines {
+		logs[l.attemptOf] = append(logs[l.attemptOf], l.text)
+	}
+	return logs, err
+}
+
+// Depth is how much a queue holds.
+type Depth struct {
+	Queue  string
+	State  State
+	Count  int64
+	Oldest int64 // microseconds since 1970 of the oldest run_at
+}
+
+// Depths counts the unfinished jobs of every queue by state.
+func (q *Queue) Depths(ctx context.Context) ([]Depth, error) {
+	return store.All(ctx, q.db, selectDepth, func(scan store.Scan) (d Depth, err error) {
+		err = scan(&d.Queue, &d.State, &d.Count, &d.Oldest)
+		return d, err
+	})
+}

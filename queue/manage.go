@@ -1,0 +1,252 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"gatehouse/internal/blob"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+)
+
+// missing is the answer for a job that does not exist and for somebody else's.
+func missing() error { return fault.Missing("job") }
+
+// owned returns the job if by may do scope to it.
+func (q *Queue) owned(ctx context.Context, r store.Reader, by viewer.Viewer, id ID, scope viewer.Scope) (*Job, error) {
+	if err := by.SignedIn(); err != nil {
+		return nil, err
+	}
+	if !store.ValidID("job", string(id)) {
+		return nil, missing()
+	}
+	j, err := store.One(ctx, r, selectJob, scanJob, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, missing()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read job %s: %w", id, err)
+	}
+	if !by.Owns(j.Owner, scope) {
+		return nil, missing()
+	}
+	return j, nil
+}
+
+// Cancel ends a job: at once when it waits; when it runs, its context ends within a beat at the
+// latest. A job that has ended is WRONG_STATE.
+func (q *Queue) Cancel(ctx context.Context, by viewer.Viewer, id ID) (*Job, error) {
+	j, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs)
+	if err != nil {
+		return nil, err
+	}
+	retention := q.kinds[j.Kind].Retention
+	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
+		waiting, err := store.One(ctx, tx, cancelWaiting, scanJob, retention.Microseconds(), id)
+		if err == nil {
+			j = waiting
+			return changes.record(ctx, tx, j, StateChanged, "Cancelled before it began.")
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		running, err := store.One(ctx, tx, askCancel, scanJob, id)
+		if err == nil {
+			j = running
+			return nil
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return errFenced
+		}
+		return err
+	})
+	if errors.Is(err, errFenced) {
+		return nil, fault.New(fault.WrongState, "id", "The job has already ended.")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cancel %s: %w", id, err)
+	}
+	if j.State == Running {
+		if err := q.bus.Publish(ctx, topicOfCancel, []byte(id)); err != nil {
+			q.options.Logger.WarnContext(ctx, "a cancel waits for the next beat", "job", id, "error", err)
+		}
+	}
+	return j, nil
+}
+
+// Retry starts a failed or cancelled job anew, with all its attempts. Its history stays.
+func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error) {
+	if _, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs); err != nil {
+		return nil, err
+	}
+	var (
+		j    *Job
+		keys []blob.Key
+	)
+	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) (err error) {
+		if j, err = fenced(ctx, tx, restartJob, id); err != nil {
+			return err
+		}
+		if keys, err = store.All(ctx, tx, selectMade, scanKey, id); err != nil {
+			return err
+		}
+		if _, err = tx.Exec(ctx, deleteMade, id); err != nil {
+			return err
+		}
+		return changes.record(ctx, tx, j, StateChanged, "Started anew.")
+	})
+	if errors.Is(err, errFenced) {
+		return nil, fault.New(fault.WrongState, "id", "Only a failed or cancelled job can be started anew.")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("retry %s: %w", id, err)
+	}
+	for _, key := range keys {
+		q.removeBlob(ctx, key)
+	}
+	return j, nil
+}
+
+// Delete removes a job that has ended, with its events and files.
+func (q *Queue) Delete(ctx context.Context, by viewer.Viewer, id ID) error {
+	if _, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs); err != nil {
+		return err
+	}
+	var keys []blob.Key
+	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
+		query, size := selectFilesOf.List(1)
+		if keys, err = store.All(ctx, tx, query, scanKey, store.Values([]ID{id}, size)...); err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, deleteJob, id)
+		if err == nil && n == 0 {
+			err = errFenced
+		}
+		return err
+	})
+	if errors.Is(err, errFenced) {
+		return fault.New(fault.WrongState, "id", "A job can be deleted once it has ended. Cancel it first.")
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", id, err)
+	}
+	for _, key := range keys {
+		q.removeBlob(ctx, key)
+	}
+	return nil
+}
+
+// Pause lets no further job of queue begin on any server, or lets them begin again.
+func (q *Queue) Pause(ctx context.Context, by viewer.Viewer, queue string, paused bool) error {
+	if err := by.Require(viewer.ManageJobs); err != nil {
+		return err
+	}
+	if !slices.Contains(q.queues(), queue) {
+		return fault.New(fault.Invalid, "queue", "There is no such queue.")
+	}
+	return q.db.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(ctx, setPaused, queue, paused); err != nil {
+			return fmt.Errorf("pause queue: %w", err)
+		}
+		if paused {
+			return nil
+		}
+		tx.AfterCommit(q.sweepNow)
+		_, err := tx.Exec(ctx, refresh, queue) // what was refused meanwhile is pushed again
+		return err
+	})
+}
+
+// Limit bounds how many jobs of kind run at once over all servers; nil lifts the bound.
+func (q *Queue) Limit(ctx context.Context, by viewer.Viewer, kind string, most *int) error {
+	if err := by.Require(viewer.ManageJobs); err != nil {
+		return err
+	}
+	if _, known := q.kinds[kind]; !known {
+		return fault.New(fault.Invalid, "kind", "There is no such kind of job.")
+	}
+	if most != nil && (*most < 0 || *most > 10_000) {
+		return fault.New(fault.Invalid, "maxRunning", "The bound is 0 to 10000.")
+	}
+	return q.db.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(ctx, setLimit, kind, most); err != nil {
+			return fmt.Errorf("limit kind: %w", err)
+		}
+		tx.AfterCommit(q.sweepNow)
+		_, err := tx.Exec(ctx, refreshKind, kind)
+		return err
+	})
+}
+
+// sweepNow lets the sweeper look at once.
+func (q *Queue) sweepNow() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Setting is what an operator has set for a kind.
+type Setting struct {
+	Paused     bool
+	MaxRunning *int
+}
+
+// Settings returns what is set, by the name of the kind.
+func (q *Queue) Settings(ctx context.Context) (map[string]Setting, error) {
+	type row struct {
+		kind string
+		Setting
+	}
+	rows, err := store.All(ctx, q.db, selectKinds, func(scan store.Scan) (r row, err error) {
+		err = scan(&r.kind, &r.Paused, &r.MaxRunning)
+		return r, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read settings of kinds: %w", err)
+	}
+	settings := make(map[string]Setting, len(rows))
+	for _, r := range rows {
+		settings[r.kind] = r.Setting
+	}
+	return settings, nil
+}
+
+// slotFreed pushes the next job of a kind that is limited: it was refused while there was no room.
+func (q *Queue) slotFreed(ctx context.Context, job *Job) {
+	if !q.limited.has(job.Kind) {
+		return
+	}
+	jobs, err := store.All(ctx, q.db, nextOfKind, scanJob, job.Kind, 1)
+	if err != nil {
+		q.options.Logger.WarnContext(ctx, "a freed slot waits for the sweeper", "kind", job.Kind, "error", err)
+		return
+	}
+	q.push(ctx, jobs...)
+}
+
+// limited remembers which kinds have refused a claim in this process, so that the end of a job of
+// any other kind costs nothing.
+type limited struct {
+	sync.RWMutex
+	kinds map[string]bool
+}
+
+func (l *limited) add(kind string) {
+	l.Lock()
+	defer l.Unlock()
+	if l.kinds == nil {
+		l.kinds = map[string]bool{}
+	}
+	l.kinds[kind] = true
+}
+
+func (l *limited) has(kind string) bool {
+	l.RLock()
+	defer l.RUnlock()
+	return l.kinds[kind]
+}

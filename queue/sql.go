@@ -1,0 +1,349 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"gatehouse/internal/blob"
+	"gatehouse/internal/page"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+)
+
+// columns of a job, in the order in which scanJob reads them.
+const columns = `id, owner_id, kind, queue, priority, state, attempt, max_attempts, claim, process_id, input,
+	sequence, progress_done, progress_total, progress_stage, result, error_code, error_message,
+	cancel_asked_at, created_at, run_at, started_at, finished_at, expires_at`
+
+func scanJob(scan store.Scan) (*Job, error) {
+	var (
+		j             Job
+		input         string
+		result        *string
+		code, message string
+	)
+	err := scan(&j.ID, &j.Owner, &j.Kind, &j.Queue, &j.Priority, &j.State, &j.Attempt, &j.MaxAttempts, &j.Claim,
+		store.Text(&j.Process), &input, &j.Sequence, &j.Progress.Done, &j.Progress.Total, &j.Progress.Stage,
+		&result, store.Text(&code), store.Text(&message), store.Time(&j.CancelAskedAt), store.Time(&j.CreatedAt),
+		store.Time(&j.RunAt), store.Time(&j.StartedAt), store.Time(&j.FinishedAt), store.Time(&j.ExpiresAt))
+	if err != nil {
+		return nil, err
+	}
+	j.Input = json.RawMessage(input)
+	if result != nil {
+		j.Result = json.RawMessage(*result)
+	}
+	if code != "" {
+		j.Error = &Failure{code, message}
+	}
+	return &j, nil
+}
+
+// A job's life.
+var (
+	insertJob = store.SQL(`INSERT INTO jobs
+		(id, owner_id, kind, queue, priority, max_attempts, input, idempotency_key, state, run_at, sequence, created_at, pushed_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, CASE WHEN CAST(? AS BIGINT) > {now} THEN 'SCHEDULED' ELSE 'QUEUED' END,
+			CASE WHEN CAST(? AS BIGINT) > {now} THEN CAST(? AS BIGINT) ELSE {now} END, 1, {now}, {now})
+		ON CONFLICT (owner_id, kind, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+		RETURNING ` + columns)
+
+	selectByKey = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE owner_id = ? AND kind = ? AND idempotency_key = ?`)
+	selectJob   = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ?`)
+	selectJobs  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id IN (?*)`)
+
+	claimJobs = store.SQL(`UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim = claim + 1, process_id = ?,
+			started_at = {now}, sequence = sequence + 1, progress_done = 0, progress_total = 0, progress_stage = ''
+		WHERE state = 'QUEUED'
+			AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
+			AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused OR max_running IS NOT NULL)
+			AND id IN (?*)
+		RETURNING ` + columns)
+
+	lockKind      = store.SQL(`SELECT max_running FROM kind_settings WHERE kind = ? AND NOT paused AND max_running IS NOT NULL FOR UPDATE`).On(store.SQLite, `SELECT max_running FROM kind_settings WHERE kind = ? AND NOT paused AND max_running IS NOT NULL`)
+	countRunning  = store.SQL(`SELECT count(*) FROM jobs WHERE kind = ? AND state = 'RUNNING'`)
+	selectLimited = store.SQL(`SELECT id, kind FROM jobs WHERE state = 'QUEUED'
+			AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
+			AND kind IN (SELECT kind FROM kind_settings WHERE NOT paused AND max_running IS NOT NULL)
+			AND id IN (?*)
+		ORDER BY id`)
+	claimLimited = store.SQL(`UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim = claim + 1, process_id = ?,
+			started_at = {now}, sequence = sequence + 1, progress_done = 0, progress_total = 0, progress_stage = ''
+		WHERE state = 'QUEUED' AND id = ? RETURNING ` + columns)
+
+	insertAttempts = store.SQL(`INSERT INTO job_attempts (job_id, claim, number, process_id, started_at)
+		SELECT id, claim, attempt, process_id, started_at FROM jobs WHERE id IN (?*)`)
+	endAttempt = store.SQL(`UPDATE job_attempts SET finished_at = {now}, error_code = ?, error_message = ?, stack = ?
+		WHERE job_id = ? AND claim = ?`)
+	endAttemptsOfDead = store.SQL(`UPDATE job_attempts SET finished_at = {now}, error_code = 'WORKER_LOST',
+			error_message = 'The worker disappeared in the middle of the job.'
+		WHERE finished_at IS NULL AND job_id IN (?*)`)
+	forgetAttempt = store.SQL(`DELETE FROM job_attempts WHERE job_id = ? AND claim = ?`)
+
+	// fenced: a write by the worker that took the job, and by no earlier one.
+	progressJob = store.SQL(`UPDATE jobs SET progress_done = ?, progress_total = ?, progress_stage = ?, sequence = sequence + 1
+		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+	touchJob = store.SQL(`UPDATE jobs SET sequence = sequence + 1
+		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+	succeedJob = store.SQL(`UPDATE jobs SET state = 'SUCCEEDED', result = ?, error_code = NULL, error_message = NULL,
+			progress_done = ?, progress_total = ?, progress_stage = ?,
+			finished_at = {now}, expires_at = {now} + ?, sequence = sequence + 1, process_id = NULL
+		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+	failJob = store.SQL(`UPDATE jobs SET state = 'FAILED', error_code = ?, error_message = ?,
+			finished_at = {now}, expires_at = {now} + ?, sequence = sequence + 1, process_id = NULL
+		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+	retryLater = store.SQL(`UPDATE jobs SET state = CASE WHEN cancel_asked_at IS NULL THEN 'RETRYING' ELSE 'CANCELLED' END,
+			error_code = ?, error_message = ?, run_at = {now} + ?,
+			finished_at = CASE WHEN cancel_asked_at IS NULL THEN NULL ELSE {now} END,
+			expires_at = CASE WHEN cancel_asked_at IS NULL THEN NULL ELSE {now} + ? END,
+			sequence = sequence + 1, process_id = NULL
+		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+	endCancelled = store.SQL(`UPDATE jobs SET state = 'CANCELLED', finished_at = {now}, expires_at = {now} + ?,
+			sequence = sequence + 1, process_id = NULL
+		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+	handBack = store.SQL(`UPDATE jobs SET state = 'QUEUED', attempt = attempt - 1, process_id = NULL, pushed_at = 0,
+			progress_done = 0, progress_total = 0, progress_stage = '', sequence = sequence + 1
+		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+
+	cancelWaiting = store.SQL(`UPDATE jobs SET state = 'CANCELLED', cancel_asked_at = {now}, finished_at = {now}, expires_at = {now} + ?,
+			sequence = sequence + 1
+		WHERE id = ? AND state IN ('SCHEDULED', 'QUEUED', 'RETRYING') RETURNING ` + columns)
+	askCancel = store.SQL(`UPDATE jobs SET cancel_asked_at = coalesce(cancel_asked_at, {now})
+		WHERE id = ? AND state = 'RUNNING' RETURNING ` + columns)
+	restartJob = store.SQL(`UPDATE jobs SET state = 'QUEUED', attempt = 0, result = NULL, error_code = NULL, error_message = NULL,
+			cancel_asked_at = NULL, run_at = {now}, pushed_at = {now}, started_at = NULL, finished_at = NULL, expires_at = NULL,
+			progress_done = 0, progress_total = 0, progress_stage = '', sequence = sequence + 1
+		WHERE id = ? AND state IN ('FAILED', 'CANCELLED') RETURNING ` + columns)
+	deleteJob = store.SQL(`DELETE FROM jobs WHERE id = ? AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')`)
+)
+
+// What the sweeper asks and does.
+var (
+	selectVitals = store.SQL(`SELECT {now},
+		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
+		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED'),
+		(SELECT min(lease_until) FROM processes),
+		(SELECT min(expires_at) FROM jobs WHERE expires_at IS NOT NULL)`)
+
+	releaseDue = due("")
+	relayStale = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+`) RETURNING `+columns).
+			On(store.Postgres, `UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+` FOR UPDATE SKIP LOCKED) RETURNING `+columns)
+
+	selectDead    = store.SQL(`SELECT id FROM processes WHERE lease_until < {now}`)
+	selectOrphans = store.SQL(`SELECT id FROM jobs WHERE state = 'RUNNING' AND process_id IN (?*) LIMIT 500`)
+	requeueOrphan = store.SQL(`UPDATE jobs SET
+			state = CASE WHEN cancel_asked_at IS NOT NULL THEN 'CANCELLED' WHEN attempt >= max_attempts THEN 'FAILED' ELSE 'QUEUED' END,
+			error_code = 'WORKER_LOST', error_message = 'The worker disappeared in the middle of the job.',
+			finished_at = CASE WHEN cancel_asked_at IS NOT NULL OR attempt >= max_attempts THEN {now} ELSE NULL END,
+			expires_at = CASE WHEN cancel_asked_at IS NOT NULL OR attempt >= max_attempts THEN {now} + ? ELSE NULL END,
+			process_id = NULL, pushed_at = {now}, sequence = sequence + 1
+		WHERE state = 'RUNNING' AND id IN (?*)
+			AND process_id NOT IN (SELECT id FROM processes WHERE lease_until >= {now}) RETURNING ` + columns)
+	deleteProcess = store.SQL(`DELETE FROM processes WHERE id = ? AND lease_until < {now}
+		AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'RUNNING' AND process_id = processes.id)`)
+
+	selectExpired    = store.SQL(`SELECT id FROM jobs WHERE expires_at < {now} ORDER BY expires_at LIMIT 100`)
+	selectFilesOf    = store.SQL(`SELECT blob_key FROM job_files WHERE job_id IN (?*)`)
+	deleteExpired    = store.SQL(`DELETE FROM jobs WHERE expires_at < {now} AND id IN (?*)`)
+	selectKeyInUse   = store.SQL(`SELECT 1 FROM job_files WHERE blob_key = ?`)
+	insertProcess    = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES (?, ?, ?, {now}, {now} + ?)`)
+	renewLease       = store.SQL(`UPDATE processes SET lease_until = {now} + ? WHERE id = ?`)
+	endLease         = store.SQL(`DELETE FROM processes WHERE id = ?`)
+	selectCancelMark = store.SQL(`SELECT id FROM jobs WHERE process_id = ? AND state = 'RUNNING' AND cancel_asked_at IS NOT NULL`)
+)
+
+const staleIDs = `SELECT id FROM jobs WHERE state = 'QUEUED' AND pushed_at < {now} - ?
+	AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
+	AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused)
+	ORDER BY pushed_at, priority DESC, id LIMIT 500`
+
+func due(lock string) *store.Query {
+	text := func(lock string) string {
+		return `UPDATE jobs SET state = 'QUEUED', pushed_at = {now}, sequence = sequence + 1
+			WHERE state IN ('SCHEDULED', 'RETRYING') AND id IN (
+				SELECT id FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING') AND run_at <= {now} ORDER BY run_at LIMIT 500` + lock + `)
+			RETURNING ` + columns
+	}
+	return store.SQL(text(lock)).On(store.Postgres, text(" FOR UPDATE SKIP LOCKED"))
+}
+
+// Events, files and settings.
+var (
+	insertEvent = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, done, total, stage, message)
+		VALUES (?, ?, {now}, ?, ?, ?, ?, ?, ?, ?) RETURNING at`)
+	selectEvents = store.SQL(`SELECT job_id, sequence, at, type, state, attempt, done, total, stage, message
+		FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence LIMIT ?`)
+
+	selectAttempts = store.SQL(`SELECT job_id, number, started_at, finished_at, error_code, error_message
+		FROM job_attempts WHERE job_id IN (?*) ORDER BY job_id, claim`)
+	selectLogs = store.SQL(`SELECT job_id, attempt, message FROM job_events
+		WHERE type = 'LOG' AND job_id IN (?*) ORDER BY job_id, sequence`)
+	countLines = store.SQL(`SELECT count(*) FROM job_events WHERE job_id = ? AND attempt = ? AND type = 'LOG'`)
+
+	insertFile = store.SQL(`INSERT INTO job_files (id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, {now})`)
+	selectFiles = store.SQL(`SELECT id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at
+		FROM job_files WHERE role = ? AND job_id IN (?*) ORDER BY job_id, id`)
+	selectFile = store.SQL(`SELECT id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at
+		FROM job_files WHERE id = ?`)
+	selectMade  = store.SQL(`SELECT blob_key FROM job_files WHERE job_id = ? AND role <> 'INPUT'`)
+	deleteMade  = store.SQL(`DELETE FROM job_files WHERE job_id = ? AND role <> 'INPUT'`)
+	setPaused   = store.SQL(`INSERT INTO queue_settings (queue, paused) VALUES (?, ?) ON CONFLICT (queue) DO UPDATE SET paused = excluded.paused`)
+	setLimit    = store.SQL(`INSERT INTO kind_settings (kind, max_running) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running`)
+	selectKinds = store.SQL(`SELECT kind, paused, max_running FROM kind_settings`)
+	refresh     = store.SQL(`UPDATE jobs SET pushed_at = 0 WHERE state = 'QUEUED' AND queue = ?`)
+	refreshKind = store.SQL(`UPDATE jobs SET pushed_at = 0 WHERE state = 'QUEUED' AND kind = ?`)
+	nextOfKind  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE state = 'QUEUED' AND kind = ? ORDER BY priority DESC, id LIMIT ?`)
+
+	selectDepth = store.SQL(`SELECT queue, state, count(*), min(run_at) FROM jobs WHERE state IN ('QUEUED', 'RUNNING', 'SCHEDULED', 'RETRYING') GROUP BY queue, state`)
+)
+
+func scanFile(scan store.Scan) (File, error) {
+	var (
+		f   File
+		key string
+	)
+	err := scan(&f.ID, &f.Job, &f.Role, &key, &f.Name, &f.MediaType, &f.Bytes, &f.SHA256, store.Time(&f.CreatedAt))
+	if err == nil {
+		f.Key, err = blob.ParseKey(key)
+	}
+	return f, err
+}
+
+func scanKey(scan store.Scan) (blob.Key, error) {
+	var key string
+	if err := scan(&key); err != nil {
+		return blob.Key{}, err
+	}
+	return blob.ParseKey(key)
+}
+
+func scanEvent(scan store.Scan) (Event, error) {
+	var e Event
+	err := scan(&e.JobID, &e.Sequence, store.Time(&e.At), &e.Type, &e.State, &e.Attempt, &e.Done, &e.Total, &e.Stage, &e.Message)
+	return e, err
+}
+
+func scanAttempt(scan store.Scan) (Attempt, error) {
+	var (
+		a             Attempt
+		code, message string
+	)
+	err := scan(&a.Job, &a.Number, store.Time(&a.StartedAt), store.Time(&a.FinishedAt), store.Text(&code), store.Text(&message))
+	if code != "" {
+		a.Error = &Failure{code, message}
+	}
+	return a, err
+}
+
+func scanMoment(scan store.Scan) (t time.Time, err error) {
+	err = scan(store.Time(&t))
+	return t, err
+}
+
+// recordTx stores what has just happened to j, which is as RETURNING gave it, and returns the event.
+func recordTx(ctx context.Context, tx *store.Tx, j *Job, kind EventType, message string) (Event, error) {
+	e := Event{
+		JobID: j.ID, Sequence: j.Sequence, Type: kind, State: j.State, Attempt: j.Attempt,
+		Done: j.Progress.Done, Total: j.Progress.Total, Stage: j.Progress.Stage, Message: message,
+	}
+	var err error
+	e.At, err = store.One(ctx, tx, insertEvent, scanMoment, e.JobID, e.Sequence, e.Type, e.State, e.Attempt,
+		e.Done, e.Total, e.Stage, e.Message)
+	return e, err
+}
+
+// Filter chooses jobs. What is empty does not matter.
+type Filter struct {
+	States        []State
+	Kinds         []string
+	Queues        []string
+	Owner         viewer.UserID
+	CreatedAfter  any // a stored moment, see store.At; nil: any
+	CreatedBefore any
+}
+
+// OrderField is what a list of jobs is sorted by.
+type OrderField string
+
+// The fields to sort by.
+const (
+	CreatedAt  OrderField = "CREATED_AT"
+	RunAt      OrderField = "RUN_AT"
+	FinishedAt OrderField = "FINISHED_AT"
+)
+
+// keys are the expressions of the fields.
+var keys = map[OrderField]string{CreatedAt: "created_at", RunAt: "run_at", FinishedAt: "coalesce(finished_at, 0)"}
+
+// Order is how a list of jobs is sorted; the id breaks ties.
+type Order struct {
+	Field     OrderField // "": CreatedAt
+	Ascending bool
+}
+
+// where returns the condition of f and its parameters.
+func (f Filter) where() (string, []any) {
+	conditions, args := []string{"TRUE"}, []any(nil)
+	in := func(column string, values []any) {
+		if len(values) > 0 {
+			conditions = append(conditions, column+" IN (?"+strings.Repeat(", ?", len(values)-1)+")")
+			args = append(args, values...)
+		}
+	}
+	compare := func(condition string, value any) {
+		if value != nil {
+			conditions, args = append(conditions, condition), append(args, value)
+		}
+	}
+	in("state", anys(f.States))
+	in("kind", anys(f.Kinds))
+	in("queue", anys(f.Queues))
+	if f.Owner != "" {
+		compare("owner_id = ?", f.Owner)
+	}
+	compare("created_at >= ?", f.CreatedAfter)
+	compare("created_at < ?", f.CreatedBefore)
+	return strings.Join(conditions, " AND "), args
+}
+
+func anys[T any](values []T) []any {
+	all := make([]any, len(values))
+	for i, v := range values {
+		all[i] = v
+	}
+	return all
+}
+
+// list returns the statement for one page, which fetches one row more than the page has.
+func list(f Filter, o Order, w page.Window) (*store.Query, []any) {
+	where, args := f.where()
+	key := keys[o.Field]
+	place := func(c *page.Cursor, beyond bool) {
+		if c == nil {
+			return
+		}
+		sign := "<"
+		if beyond == o.Ascending {
+			sign = ">"
+		}
+		where += fmt.Sprintf(" AND (%[1]s %[2]s ? OR (%[1]s = ? AND id %[2]s ?))", key, sign)
+		args = append(args, c.Key, c.Key, c.ID)
+	}
+	place(w.After, true)
+	place(w.Before, false)
+	direction := "DESC"
+	if o.Ascending != w.Backward {
+		direction = "ASC"
+	}
+	text := fmt.Sprintf("SELECT %s FROM jobs WHERE %s ORDER BY %s %s, id %s LIMIT ?", columns, where, key, direction, direction)
+	return store.Passing(text), append(args, w.Size+1)
+}
+
+func count(f Filter) (*store.Query, []any) {
+	where, args := f.where()
+	return store.Passing("SELECT count(*) FROM jobs WHERE " + where), args
+}

@@ -1,0 +1,241 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/internal/blob"
+	"gatehouse/internal/store"
+)
+
+// vitals is what one look at the database tells: moments are in microseconds of its clock, 0 when
+// there is none.
+type vitals struct{ now, due, pushed, lease, expiry int64 }
+
+// sweep looks at every Options.Sweep, and at the very moment when a job is due or a lease ends. Every process sweeps;
+// all it does is conditional, so that it is done once.
+func (q *Queue) sweep(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-q.wake:
+		}
+		wait := q.options.Sweep
+		if v, err := q.look(ctx); err == nil {
+			if err = q.tidy(ctx, v); err != nil && ctx.Err() == nil {
+				q.options.Logger.WarnContext(ctx, "a sweep was not finished", "error", err)
+			}
+			wait = q.untilNext(v)
+		} else if ctx.Err() == nil {
+			q.options.Logger.WarnContext(ctx, "the queue's database does not answer", "error", err)
+		}
+		timer.Reset(wait)
+	}
+}
+
+func (q *Queue) look(ctx context.Context) (vitals, error) {
+	return store.One(ctx, q.db, selectVitals, func(scan store.Scan) (v vitals, err error) {
+		var due, pushed, lease, expiry *int64
+		if err := scan(&v.now, &due, &pushed, &lease, &expiry); err != nil {
+			return v, err
+		}
+		for _, m := range []struct {
+			from *int64
+			to   *int64
+		}{{due, &v.due}, {pushed, &v.pushed}, {lease, &v.lease}, {expiry, &v.expiry}} {
+			if m.from != nil {
+				*m.to = *m.from
+			}
+		}
+		return v, nil
+	})
+}
+
+// untilNext returns how long the sweeper may rest after it has seen v.
+func (q *Queue) untilNext(v vitals) time.Duration {
+	wait := q.options.Sweep
+	for _, moment := range []int64{v.due, v.lease} {
+		if moment > v.now {
+			wait = min(wait, time.Duration(moment-v.now)*time.Microsecond+time.Millisecond)
+		}
+	}
+	if v.due > 0 && v.due <= v.now || v.lease > 0 && v.lease <= v.now { // more than one batch of them
+		wait = min(wait, 20*time.Millisecond)
+	}
+	q.next.Store(v.now + wait.Microseconds())
+	return wait
+}
+
+// lookAt lets the sweeper look no later than at a moment that was just written.
+func (q *Queue) lookAt(at time.Time) {
+	if at.UnixMicro() < q.next.Load() {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tidy does what v shows to be needed.
+func (q *Queue) tidy(ctx context.Context, v vitals) error {
+	if v.due > 0 && v.due <= v.now {
+		if err := q.release(ctx); err != nil {
+			return err
+		}
+	}
+	if v.lease > 0 && v.lease < v.now {
+		if err := q.bury(ctx); err != nil {
+			return err
+		}
+	}
+	if v.pushed < v.now-q.options.Stale.Microseconds() {
+		if err := q.relay(ctx); err != nil {
+			return err
+		}
+	}
+	if v.expiry > 0 && v.expiry < v.now {
+		return q.expire(ctx)
+	}
+	return nil
+}
+
+// release lets jobs run whose time has come.
+func (q *Queue) release(ctx context.Context) error {
+	return q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
+		jobs, err := store.All(ctx, tx, releaseDue, scanJob)
+		if err != nil {
+			return err
+		}
+		return recordAll(ctx, tx, changes, jobs, "")
+	})
+}
+
+// bury gives back the jobs of dead processes. An attempt that a worker did not survive counts.
+func (q *Queue) bury(ctx context.Context) error {
+	dead, err := store.All(ctx, q.db, selectDead, store.Value[string])
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	return eachList(dead, func(dead []string) error {
+		err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
+			query, size := selectOrphans.List(len(dead))
+			orphans, err := store.All(ctx, tx, query, store.Value[ID], store.Values(dead, size)...)
+			if err != nil || len(orphans) == 0 {
+				return err
+			}
+			query, size = requeueOrphan.List(len(orphans))
+			args := append([]any{q.longestRetention().Microseconds()}, store.Values(orphans, size)...)
+			jobs, err := store.All(ctx, tx, query, scanJob, args...)
+			if err != nil || len(jobs) == 0 {
+				return err
+			}
+			ids := make([]ID, len(jobs))
+			for i, j := range jobs {
+				ids[i] = j.ID
+			}
+			query, size = endAttemptsOfDead.List(len(ids))
+			if _, err := tx.Exec(ctx, query, store.Values(ids, size)...); err != nil {
+				return err
+			}
+			return recordAll(ctx, tx, changes, jobs, "The worker disappeared in the middle of the job.")
+		})
+		if err != nil {
+			return err
+		}
+		return q.db.Update(ctx, func(tx *store.Tx) error {
+			for _, id := range dead {
+				if _, err := tx.Exec(ctx, deleteProcess, id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// relay pushes queued jobs that nobody came for. A lane that still holds messages is left alone:
+// its jobs wait for their turn.
+func (q *Queue) relay(ctx context.Context) error {
+	var names []string
+	for _, queue := range q.queues() {
+		for _, p := range priorities {
+			names = append(names, lane(queue, p))
+		}
+	}
+	waiting, err := q.wire.Waiting(ctx, names...)
+	if err != nil {
+		return err
+	}
+	var jobs []*Job
+	err = q.db.Update(ctx, func(tx *store.Tx) (err error) {
+		jobs, err = store.All(ctx, tx, relayStale, scanJob, q.options.Stale.Microseconds())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	lost := jobs[:0]
+	for _, j := range jobs {
+		if waiting[lane(j.Queue, j.Priority)] == 0 {
+			lost = append(lost, j)
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	q.metrics.repushed.Add(int64(len(lost)))
+	return q.pushes.pushAll(ctx, lost)
+}
+
+// expire deletes ended jobs whose time is over, and then their files.
+func (q *Queue) expire(ctx context.Context) error {
+	for {
+		ids, err := store.All(ctx, q.db, selectExpired, store.Value[ID])
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		var keys []blob.Key
+		err = q.db.Update(ctx, func(tx *store.Tx) (err error) {
+			query, size := selectFilesOf.List(len(ids))
+			if keys, err = store.All(ctx, tx, query, scanKey, store.Values(ids, size)...); err != nil {
+				return err
+			}
+			query, size = deleteExpired.List(len(ids))
+			_, err = tx.Exec(ctx, query, store.Values(ids, size)...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			q.removeBlob(ctx, key)
+		}
+	}
+}
+
+// Owned reports whether a job knows the file; the sweep of the blob store asks.
+func (q *Queue) Owned(ctx context.Context, key blob.Key) (bool, error) {
+	found, err := store.All(ctx, q.db, selectKeyInUse, store.Value[int], key.String())
+	return len(found) > 0, err
+}
+
+func (q *Queue) longestRetention() time.Duration {
+	longest := time.Duration(0)
+	for _, k := range q.kinds {
+		longest = max(longest, k.Retention)
+	}
+	return longest
+}
+
+func recordAll(ctx context.Context, tx *store.Tx, changes *changes, jobs []*Job, message string) error {
+	for _, j := range jobs {
+		if err := changes.record(ctx, tx, j, StateChanged, message); err != nil {
+			return err
+		}
+	}
+	return nil
+}

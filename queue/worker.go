@@ -1,0 +1,217 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gocraft/work"
+
+	"gatehouse/queue/transport"
+)
+
+// lanes are gocraft's job types: one a queue and priority. The fetch walks all of them, so they are
+// few; the kind stands in the row.
+var priorities = []Priority{Low, Normal, High, Critical}
+
+// weights are gocraft's priorities: of two lanes that both hold jobs, the one with ten times the
+// weight is looked at first ten times out of eleven, so that low ones are late but never starve.
+var weights = map[Priority]uint{Low: 1, Normal: 10, High: 100, Critical: 1000}
+
+func lane(queue string, p Priority) string { return queue + ":" + strconv.Itoa(int(p)) }
+
+// messageID is the name of a message's only argument.
+const messageID = "id"
+
+// enqueuer writes messages for the workers.
+type enqueuer struct{ wire *transport.Wire }
+
+func newEnqueuer(w *transport.Wire) *enqueuer { return &enqueuer{w} }
+
+func (e *enqueuer) push(ctx context.Context, j *Job) error {
+	return e.wire.Push(ctx, lane(j.Queue, j.Priority), transport.Message{messageID: string(j.ID)})
+}
+
+// pushAll pushes jobs with one write a lane.
+func (e *enqueuer) pushAll(ctx context.Context, jobs []*Job) error {
+	byLane := map[string][]transport.Message{}
+	for _, j := range jobs {
+		name := lane(j.Queue, j.Priority)
+		byLane[name] = append(byLane[name], transport.Message{messageID: string(j.ID)})
+	}
+	var failed error
+	for name, messages := range byLane {
+		failed = errors.Join(failed, e.wire.Push(ctx, name, messages...))
+	}
+	return failed
+}
+
+// running is the set of jobs that this process is at.
+type running struct {
+	sync.Mutex
+	jobs map[ID]*taken
+}
+
+// taken is a job in hand.
+type taken struct {
+	job *Job
+	end context.CancelCauseFunc
+}
+
+func (r *running) add(t *taken) {
+	r.Lock()
+	defer r.Unlock()
+	r.jobs[t.job.ID] = t
+}
+
+func (r *running) remove(t *taken) {
+	r.Lock()
+	defer r.Unlock()
+	if r.jobs[t.job.ID] == t { // a later claim of the same job may stand there
+		delete(r.jobs, t.job.ID)
+	}
+}
+
+func (r *running) count() int {
+	r.Lock()
+	defer r.Unlock()
+	return len(r.jobs)
+}
+
+// endAll ends the contexts of all jobs with cause.
+func (r *running) endAll(cause error) {
+	r.Lock()
+	defer r.Unlock()
+	for _, t := range r.jobs {
+		t.end(cause)
+	}
+}
+
+// end ends the context of the job with cause.
+func (r *running) end(id ID, cause error) {
+	r.Lock()
+	defer r.Unlock()
+	if t := r.jobs[id]; t != nil {
+		t.end(cause)
+	}
+}
+
+// delivery is gocraft's context of a job; the claimed job travels in it from the middleware.
+type delivery struct{ job *Job }
+
+// work runs gocraft's workers until ctx ends and their jobs have.
+func (q *Queue) work(ctx context.Context) {
+	under, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	pool := work.NewWorkerPool(delivery{}, uint(q.options.Workers), q.wire.Namespace(), q.wire.Pool())
+	pool.Middleware(func(d *delivery, message *work.Job, next work.NextMiddlewareFunc) error {
+		job, err := q.claim(under, ID(message.ArgString(messageID)))
+		if err != nil {
+			q.options.Logger.ErrorContext(under, "a job was not claimed; the sweeper will push it again", "error", err)
+			return nil
+		}
+		if job == nil {
+			return nil
+		}
+		d.job = job
+		return next()
+	})
+	for _, queue := range q.queues() {
+		for _, p := range priorities {
+			pool.JobWithOptions(lane(queue, p), work.JobOptions{Priority: weights[p], MaxFails: 1, SkipDead: true},
+				func(d *delivery, _ *work.Job) error {
+					q.do(under, d.job)
+					return nil
+				})
+		}
+	}
+	pool.Start()
+	<-ctx.Done()
+	q.wire.CloseBell()
+	patience := time.AfterFunc(q.options.Shutdown, func() {
+		q.running.endAll(ErrShutdown)
+		stop(ErrShutdown)
+	})
+	defer patience.Stop()
+	pool.Stop() // waits for the jobs in hand
+}
+
+// do works on job and writes what became of it.
+func (q *Queue) do(ctx context.Context, job *Job) {
+	began := time.Now()
+	kind, known := q.kinds[job.Kind]
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	t := &taken{job, end}
+	q.running.add(t)
+	defer q.running.remove(t)
+	q.metrics.started(job)
+	deadline := time.AfterFunc(kind.Deadline, func() { end(ErrDeadline) })
+	defer deadline.Stop()
+
+	run := &Run{Job: job, queue: q, ctx: ctx}
+	var ended ending
+	if known {
+		ended = q.handle(ctx, kind, run)
+	} else {
+		ended.err = Permanent(fmt.Errorf("this program knows no kind of job called %q", job.Kind))
+	}
+	// What became of the job is written whatever has ended its context.
+	q.finish(context.WithoutCancel(ctx), context.Cause(ctx), run, ended)
+	q.metrics.ran(job, time.Since(began), ended.err)
+}
+
+// ending is how a handler ended.
+type ending struct {
+	result any
+	err    error
+	stack  string // of a panic
+}
+
+// handle runs the handler in a goroutine of its own, so that a panic, a Goexit or a handler that
+// does not return cannot take the worker with it.
+func (q *Queue) handle(ctx context.Context, kind Definition, run *Run) ending {
+	done := make(chan ending, 1)
+	go func() {
+		e := ending{err: errPanicked} // what a Goexit leaves
+		defer func() {
+			if p := recover(); p != nil {
+				e = ending{err: fmt.Errorf("%w: %v", errPanicked, p), stack: string(debug.Stack())}
+			}
+			done <- e
+		}()
+		result, err := kind.handle(ctx, run)
+		e = ending{result: result, err: err}
+	}()
+	select {
+	case e := <-done:
+		return e
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(q.options.Grace)
+	defer grace.Stop()
+	select {
+	case e := <-done:
+		return e
+	case <-grace.C:
+		q.options.Logger.ErrorContext(ctx, "a handler does not return; its goroutine is left behind",
+			"job", run.Job.ID, "kind", run.Job.Kind)
+		return ending{err: ErrStuck}
+	}
+}
+
+// logEnding writes one line about how an attempt ended.
+func (q *Queue) logEnding(ctx context.Context, job *Job, state State, err error) {
+	level := slog.LevelInfo
+	attrs := []any{"job", job.ID, "kind", job.Kind, "attempt", job.Attempt, "state", state}
+	if err != nil {
+		level = slog.LevelWarn
+		attrs = append(attrs, "error", err)
+	}
+	q.options.Logger.Log(ctx, level, "job ended", attrs...)
+}
