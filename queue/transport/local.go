@@ -1,0 +1,147 @@
+package transport
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// local is the in-process form. A message never waits beside a worker that could take it: push
+// hands it over, and fetch looks before it waits, both under one lock.
+type local struct {
+	limit int // entries in a lane
+
+	mu     sync.Mutex
+	lanes  map[string]*lane
+	idle   []*idler // longest waiting first
+	closed bool
+}
+
+// idler is a worker that waits.
+type idler struct {
+	lanes []string
+	got   chan entry // capacity 1; closed when there is nothing more to wait for
+}
+
+func newLocal(limit int) *local {
+	return &local{limit: limit, lanes: make(map[string]*lane)}
+}
+
+func (l *local) push(_ context.Context, key string, entries [][]byte) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := l.lanes[key]
+	if q == nil {
+		q = &lane{}
+		l.lanes[key] = q
+	}
+	if q.len()+len(entries) > l.limit {
+		return 0, ErrFull
+	}
+	for _, json := range entries {
+		if w := l.takeIdle(key); w != nil {
+			w.got <- entry{key, json}
+		} else {
+			q.push(json)
+		}
+	}
+	return int64(q.len()), nil
+}
+
+// takeIdle returns the longest waiting worker that serves the lane, or nil.
+func (l *local) takeIdle(key string) *idler {
+	for i, w := range l.idle {
+		if slices.Contains(w.lanes, key) {
+			l.idle = slices.Delete(l.idle, i, i+1)
+			return w
+		}
+	}
+	return nil
+}
+
+func (l *local) fetch(lanes []string) (entry, bool) {
+	w, e, ok := l.popOrWait(lanes)
+	if w != nil {
+		e, ok = <-w.got
+	}
+	return e, ok
+}
+
+func (l *local) popOrWait(lanes []string) (w *idler, e entry, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, entry{}, false
+	}
+	for _, key := range lanes {
+		if q := l.lanes[key]; q != nil && q.len() > 0 {
+			return nil, entry{key, q.pop()}, true
+		}
+	}
+	w = &idler{lanes: lanes, got: make(chan entry, 1)}
+	l.idle = append(l.idle, w)
+	return w, entry{}, false
+}
+
+func (l *local) waiting(_ context.Context, lanes []string) ([]int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := make([]int64, len(lanes))
+	for i, key := range lanes {
+		if q := l.lanes[key]; q != nil {
+			counts[i] = int64(q.len())
+		}
+	}
+	return counts, nil
+}
+
+// keep keeps nothing: there is no other process to read it.
+func (*local) keep(name string, _ []any) any { return nothingKept(name) }
+
+// ring has nobody to wake: no message waits beside an idle worker.
+func (*local) ring() {}
+
+func (l *local) closeBell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, w := range l.idle {
+		close(w.got)
+	}
+	l.idle = nil
+}
+
+func (l *local) run(ctx context.Context) error {
+	<-ctx.Done()
+	l.closeBell()
+	return nil
+}
+
+// lane is a first-in, first-out list: a slice whose front is given back once it is half of it, and
+// all of it once it is empty.
+type lane struct {
+	entries [][]byte
+	front   int
+}
+
+// smallLane is the length up to which giving back is not worth the copy.
+const smallLane = 64
+
+func (q *lane) len() int { return len(q.entries) - q.front }
+
+func (q *lane) push(json []byte) { q.entries = append(q.entries, json) }
+
+func (q *lane) pop() []byte {
+	json := q.entries[q.front]
+	q.entries[q.front] = nil
+	q.front++
+	switch {
+	case q.len() == 0 && cap(q.entries) > smallLane:
+		*q = lane{}
+	case q.len() == 0:
+		*q = lane{entries: q.entries[:0]}
+	case q.front >= smallLane && 2*q.front >= len(q.entries):
+		*q = lane{entries: slices.Delete(q.entries, 0, q.front)}
+	}
+	return json
+}

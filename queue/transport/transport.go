@@ -1,0 +1,233 @@
+// Package transport carries job messages from whoever enqueues to gocraft/work's worker pools.
+//
+// gocraft/work v0.5.1 speaks to Redis through a redigo pool. [Wire.Pool] is such a pool, whose
+// connections are ours: they understand the few commands gocraft sends and do with each what the
+// queue needs. Messages travel; everything else gocraft keeps in Redis is either answered here or
+// written for its web page only. The row in SQL is the truth about a job, a message is a hint that
+// it is ready, and a lost message is pushed again by the queue.
+//
+// # Forms
+//
+// [Local] keeps the lanes in memory: the embedded default. [Redis] keeps them in Redis lists under
+// the keys, and with the entries, that gocraft itself would write; go-redis brings TLS, Sentinel and
+// Cluster, for which the namespace stands in {braces}.
+//
+// # Fetching
+//
+// gocraft's worker asks for a job, and when there is none sleeps for up to 5 s. Here the question is
+// answered only once there is a message, or once [Wire.CloseBell] has ended all waiting. In memory a
+// push hands its message straight to a waiting worker. Over Redis one goroutine of a process asks
+// for all its waiting workers in one script call, each with its own order of lanes. A push to an
+// empty lane rings a bell (publish and subscribe) in every process; whoever takes a message and
+// sees more behind it asks for its other idle workers too. So a bell wakes one worker and not a
+// herd, a lane under load rings no bells, and no message waits beside an idle worker. Bells that got
+// lost are covered by one EXISTS a second and process, and none while all workers are busy.
+//
+// # What is answered without a round trip
+//
+//   - In-progress lists, locks and their counters (LREM, DECR, HINCRBY in MULTI and EXEC, and the
+//     reaper's two scripts): a fetch is a plain pop, since the row and not the list recovers a job.
+//     Nothing can leak, and MaxConcurrency and the pause keys have no effect.
+//   - The requeuers of the retry and scheduled sets, 2 scripts a second and pool: nothing is put in
+//     those sets. ZADD is refused, so a handler that returns an error needs MaxFails 1 and SkipDead.
+//   - What each worker is doing (HMSET, EXPIRE, DEL of worker:ID), up to 2 commands a second and
+//     worker; the concurrency caps; the time of the last periodic enqueue.
+//
+// Over Redis the heartbeats, pools and known jobs are written as ever, so that gocraft's own web
+// page can list them; their failures are nobody's business and are not reported to gocraft, which
+// would print them. While Redis is away workers wait inside the fetch, without spinning, and go on
+// within a second of its return.
+//
+// # Bounds
+//
+// A lane holds at most [Options.LaneLimit] messages, a pool serves at most 250 lanes, and one script
+// call asks for at most 256 workers.
+package transport
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gocraft/work"
+	redigo "github.com/gomodule/redigo/redis"
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	defaultNamespace = "gatehouse"
+	defaultLaneLimit = 1 << 20
+	maxLanes         = 250  // a lane's number is one byte
+	pushBatch        = 1000 // messages in one write; Lua unpacks no more than about 8,000
+	idleConns        = 256  // kept by the pool; ours hold no socket
+)
+
+// Options tunes a wire. The zero value is a good default.
+type Options struct {
+	// Namespace begins every key; braces are added. Default "gatehouse".
+	Namespace string
+	// LaneLimit bounds the messages that wait in a lane; a push beyond it is ErrFull and leaves it
+	// to the queue to push again. Default 1,048,576 (about 200 MB in memory).
+	LaneLimit int
+	// Logger hears when Redis goes away and when it is back; nil is silent.
+	Logger *slog.Logger
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	o.Namespace = strings.Trim(o.Namespace, "{}")
+	if o.Namespace == "" {
+		o.Namespace = defaultNamespace
+	}
+	if o.LaneLimit <= 0 {
+		o.LaneLimit = defaultLaneLimit
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Errors of a push.
+var (
+	// ErrFull says that the lane holds Options.LaneLimit messages.
+	ErrFull = errors.New("transport: the lane is full")
+	// ErrAway says that Redis has not been answering for a while; it is given at once.
+	ErrAway = errors.New("transport: redis does not answer")
+)
+
+// Message is what a job handler finds in its job's Args. Values are strings, because gocraft's
+// JSON would round long numbers.
+type Message map[string]string
+
+// Wire is what the queue pushes messages into and its worker pools fetch them from. Its methods may
+// be called at any time from any goroutine.
+type Wire struct {
+	store     store
+	namespace string
+	jobs      string // prefix of a lane's key
+	now       func() time.Time
+	pool      *redigo.Pool
+}
+
+// store is one of the two forms. A lane is named by its key.
+type store interface {
+	// push appends entries and returns how many wait, or ErrFull and appends none.
+	push(ctx context.Context, lane string, entries [][]byte) (int64, error)
+	// fetch waits for an entry of the first lane that has one. ok is false once the bell is closed.
+	fetch(lanes []string) (e entry, ok bool)
+	// waiting returns how many entries wait, by the place of the lane.
+	waiting(ctx context.Context, lanes []string) ([]int64, error)
+	// keep does a command of gocraft's own bookkeeping. It never fails.
+	keep(command string, args []any) any
+	ring()
+	closeBell()
+	run(ctx context.Context) error
+}
+
+// entry is a message as it lies in its lane.
+type entry struct {
+	lane string // the key
+	json []byte
+}
+
+// Local returns a wire whose lanes are in memory: one process, and gone with it.
+func Local(o Options) *Wire {
+	o = o.withDefaults()
+	return newWire(newLocal(o.LaneLimit), o)
+}
+
+// Redis returns a wire whose lanes are in Redis. The client stays the caller's. Build it with
+// ContextTimeoutEnabled: without it a Redis that stands still holds a push for its ReadTimeout.
+// Workers fetch only while [Wire.Run] runs.
+func Redis(client redis.UniversalClient, o Options) *Wire {
+	o = o.withDefaults()
+	return newWire(newRemote(client, o), o)
+}
+
+func newWire(s store, o Options) *Wire {
+	w := &Wire{store: s, namespace: "{" + o.Namespace + "}", now: o.Now}
+	w.jobs = w.namespace + ":jobs:"
+	w.pool = &redigo.Pool{
+		Dial:    func() (redigo.Conn, error) { return &conn{store: s, namespace: w.namespace}, nil },
+		MaxIdle: idleConns,
+	}
+	return w
+}
+
+// Pool is for work.NewWorkerPool and work.NewEnqueuer, together with [Wire.Namespace]. It has no
+// limit: its connections are handles without a socket.
+func (w *Wire) Pool() *redigo.Pool { return w.pool }
+
+// Namespace begins every key, in braces.
+func (w *Wire) Namespace() string { return w.namespace }
+
+// Push appends messages to a lane, as work.Enqueuer would one by one. On an error the first of them
+// may have been pushed; over Redis they may also be pushed twice.
+func (w *Wire) Push(ctx context.Context, lane string, messages ...Message) error {
+	now := w.now().Unix()
+	for part := range slices.Chunk(messages, pushBatch) {
+		entries := make([][]byte, len(part))
+		for i, m := range part {
+			var err error
+			if entries[i], err = encode(lane, now, m); err != nil {
+				return fmt.Errorf("push to lane %s: %w", lane, err)
+			}
+		}
+		if _, err := w.store.push(ctx, w.jobs+lane, entries); err != nil {
+			return fmt.Errorf("push to lane %s: %w", lane, err)
+		}
+	}
+	return nil
+}
+
+// encode writes a message as gocraft would. The id only has to be likely unique: nothing here
+// looks an entry up by it.
+func encode(lane string, now int64, m Message) ([]byte, error) {
+	args := make(work.Q, len(m))
+	for k, v := range m {
+		args[k] = v
+	}
+	id := fmt.Sprintf("%016x%08x", rand.Uint64(), rand.Uint32())
+	return json.Marshal(work.Job{Name: lane, ID: id, EnqueuedAt: now, Args: args})
+}
+
+// Waiting returns how many messages wait in each of lanes.
+func (w *Wire) Waiting(ctx context.Context, lanes ...string) (map[string]int64, error) {
+	keys := make([]string, len(lanes))
+	for i, l := range lanes {
+		keys[i] = w.jobs + l
+	}
+	counts, err := w.store.waiting(ctx, keys)
+	if err != nil {
+		return nil, fmt.Errorf("count waiting messages: %w", err)
+	}
+	by := make(map[string]int64, len(lanes))
+	for i, l := range lanes {
+		by[l] = counts[i]
+	}
+	return by, nil
+}
+
+// Ring makes the waiting workers of this process look again now rather than at the next poll.
+func (w *Wire) Ring() { w.store.ring() }
+
+// CloseBell ends all waiting: fetches under way and all later ones answer "nothing", so that
+// WorkerPool.Stop returns as soon as the running handlers have. A fetch that Redis is just serving
+// is waited for, at most 250 ms. A closed bell stays closed.
+func (w *Wire) CloseBell() { w.store.closeBell() }
+
+// Run serves the waiting workers until ctx ends, then closes the bell, and returns once its last
+// goroutine has. Stop the worker pools first: what they fetch after Run is nothing. Run may be
+// called once.
+func (w *Wire) Run(ctx context.Context) error { return w.store.run(ctx) }
