@@ -17,27 +17,30 @@ import (
 
 // Loaders are the batches of one operation.
 type Loaders struct {
-	Users     *Loader[viewer.UserID, account.User]
-	Sessions  *Loader[viewer.UserID, []session.Session]
-	Attempts  *Loader[queue.ID, []queue.Attempt]
-	Artifacts *Loader[queue.ID, []queue.File]
+	Users     Loader[viewer.UserID, account.User]
+	Sessions  Loader[viewer.UserID, []session.Session]
+	Attempts  Loader[queue.ID, []queue.Attempt]
+	Artifacts Loader[queue.ID, []queue.File]
 }
 
-// Sources are what the loaders fetch from.
-type Sources struct {
-	Accounts *account.Accounts
-	Sessions *session.Sessions
-	Queue    *queue.Queue
+// Source is what the loaders of all operations fetch from.
+type Source struct {
+	users     func(context.Context, []viewer.UserID) (map[viewer.UserID]account.User, error)
+	sessions  func(context.Context, []viewer.UserID) (map[viewer.UserID][]session.Session, error)
+	attempts  func(context.Context, []queue.ID) (map[queue.ID][]queue.Attempt, error)
+	artifacts func(context.Context, []queue.ID) (map[queue.ID][]queue.File, error)
+}
+
+// NewSource returns a source over the domain.
+func NewSource(accounts *account.Accounts, sessions *session.Sessions, q *queue.Queue) *Source {
+	return &Source{users: accounts.ByIDs, sessions: sessions.ByUsers, attempts: q.Attempts, artifacts: q.Artifacts}
 }
 
 // New returns empty loaders.
-func (s Sources) New() *Loaders {
-	return &Loaders{
-		Users:     NewLoader(s.Accounts.ByIDs),
-		Sessions:  NewLoader(s.Sessions.ByUsers),
-		Attempts:  NewLoader(s.Queue.Attempts),
-		Artifacts: NewLoader(s.Queue.Artifacts),
-	}
+func (s *Source) New() *Loaders {
+	l := new(Loaders)
+	l.Users.fetch, l.Sessions.fetch, l.Attempts.fetch, l.Artifacts.fetch = s.users, s.sessions, s.attempts, s.artifacts
+	return l
 }
 
 type contextKey struct{}

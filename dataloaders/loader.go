@@ -37,7 +37,7 @@ type batch[K comparable, V any] struct {
 
 // NewLoader returns a loader over fetch, which leaves out the keys that it does not find.
 func NewLoader[K comparable, V any](fetch func(ctx context.Context, keys []K) (map[K]V, error)) *Loader[K, V] {
-	return &Loader[K, V]{fetch: fetch, known: make(map[K]*batch[K, V])}
+	return &Loader[K, V]{fetch: fetch}
 }
 
 // Load returns the value of key, together with what other goroutines ask for at the same time.
@@ -94,6 +94,9 @@ func (l *Loader[K, V]) join(key K) (b *batch[K, V], leader bool) {
 	defer l.mu.Unlock()
 	if b := l.known[key]; b != nil {
 		return b, false
+	}
+	if l.known == nil {
+		l.known = make(map[K]*batch[K, V])
 	}
 	if l.waiting == nil || len(l.waiting.keys) == maxBatch {
 		l.waiting = &batch[K, V]{done: make(chan struct{})}

@@ -18,6 +18,6 @@ type Options struct {
 // Kinds returns every kind that a deployment runs.
 func Kinds(o Options) []queue.Definition {
 	return []queue.Definition{
-		ProcessCSV(newFetcher(o.AllowPrivate)).Define(),
+		processCSVs(newFetcher(o.AllowPrivate)),
 	}
 }

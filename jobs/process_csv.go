@@ -36,23 +36,28 @@ const (
 	csvText   = "text/csv; charset=utf-8"
 )
 
-// ProcessCSV reads a CSV of any size: what its columns hold, which rows are bad, a clean copy as
-// JSON Lines. Progress counts bytes. It may run twice: its files are kept only with its result.
-func ProcessCSV(f *fetcher) queue.Kind[CSVArgs, csvprofile.Summary] {
-	return queue.Kind[CSVArgs, csvprofile.Summary]{
-		Name:        "processCsv",
-		Description: "Reads a CSV of any size: columns, types, bad rows, and a clean copy as JSON Lines.",
-		MaxAttempts: 4,
-		Deadline:    2 * time.Hour,
-		Handle: func(ctx context.Context, run *queue.Run, args CSVArgs) (csvprofile.Summary, error) {
-			source, total, err := openCSV(ctx, f, run, args)
-			if err != nil {
-				return csvprofile.Summary{}, err
-			}
-			defer source.Close()
-			return processCSV(ctx, run, source, total, args)
-		},
+// CSV is the kind processCsv: it reads a CSV of any size and tells what its columns hold and which
+// rows are bad, with a clean copy as JSON Lines. Progress counts bytes. It may run twice: its files
+// are kept only with its result.
+var CSV = queue.Kind[CSVArgs, csvprofile.Summary]{
+	Name:        "processCsv",
+	Description: "Reads a CSV of any size: columns, types, bad rows, and a clean copy as JSON Lines.",
+	MaxAttempts: 4,
+	Deadline:    2 * time.Hour,
+}
+
+// processCSVs returns CSV with its handler.
+func processCSVs(f *fetcher) queue.Definition {
+	kind := CSV
+	kind.Handle = func(ctx context.Context, run *queue.Run, args CSVArgs) (csvprofile.Summary, error) {
+		source, total, err := openCSV(ctx, f, run, args)
+		if err != nil {
+			return csvprofile.Summary{}, err
+		}
+		defer source.Close()
+		return processCSV(ctx, run, source, total, args)
 	}
+	return kind.Define()
 }
 
 // openCSV returns the bytes of the CSV and how many there are, 0 when nobody knows.

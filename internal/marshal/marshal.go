@@ -76,10 +76,17 @@ func MarshalUpload(*blob.Upload) graphql.Marshaler { return graphql.Null }
 
 // UnmarshalUpload takes the file that the transport has stored in place of the variable.
 func UnmarshalUpload(v any) (*blob.Upload, error) {
-	upload, ok := v.(*blob.Upload)
+	staged, ok := v.(Staged)
 	if !ok {
 		return nil, errors.New("an Upload is sent as a part of a multipart request: " +
 			"see the GraphQL multipart request specification")
 	}
-	return upload, nil
+	return staged.Upload, nil
 }
+
+// Staged is a received file as it stands in the variables. It is no pointer, because the executor
+// dereferences variables that are.
+type Staged struct{ Upload *blob.Upload }
+
+// Keep reports whether a resolver has claimed the file.
+func (s Staged) Keep() bool { return s.Upload.Kept() }

@@ -1,0 +1,105 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/audit"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+	"gatehouse/session"
+)
+
+// SetRoles gives the account id exactly these roles; every server acts on them within a second. by is
+// an administrator, and keeps that role: so there is always one. Faults: UNAUTHENTICATED, FORBIDDEN,
+// NOT_FOUND, INVALID, WRONG_STATE.
+func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.UserID, roles []viewer.Role) error {
+	if err := administers(by); err != nil {
+		return err
+	}
+	for _, role := range roles {
+		if !role.Valid() {
+			return fault.New(fault.Invalid, "roles", "There is no such role.")
+		}
+	}
+	if by.User == id && !slices.Contains(roles, viewer.Admin) {
+		return fault.New(fault.WrongState, "roles", "Another administrator must take this role from you.")
+	}
+	names := roleNames(roles)
+	event := audit.Event{Action: audit.RolesChanged, By: by, Subject: id, Details: map[string]string{"roles": names}}
+	return a.administer(ctx, event, func(tx *store.Tx) (int64, error) {
+		return tx.Exec(ctx, updateRoles, names, store.At(a.now()), id)
+	})
+}
+
+// Disable ends all sessions of the account id and lets it sign in no more. by is another
+// administrator. Faults: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, WRONG_STATE.
+func (a *Accounts) Disable(ctx context.Context, by viewer.Viewer, id viewer.UserID) error {
+	if err := administers(by); err != nil {
+		return err
+	}
+	if by.User == id {
+		return fault.New(fault.WrongState, "", "Another administrator must disable your account.")
+	}
+	event := audit.Event{Action: audit.AccountDisabled, By: by, Subject: id}
+	return a.administer(ctx, event, func(tx *store.Tx) (int64, error) {
+		changed, err := tx.Exec(ctx, updateStatus, Disabled, store.At(a.now()), id)
+		if err != nil || changed == 0 {
+			return 0, err
+		}
+		return changed, a.sessions.RevokeAllTx(ctx, tx, by, id, session.AccountDisabled)
+	})
+}
+
+// Enable lets a disabled account sign in again. Faults: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.
+func (a *Accounts) Enable(ctx context.Context, by viewer.Viewer, id viewer.UserID) error {
+	if err := administers(by); err != nil {
+		return err
+	}
+	event := audit.Event{Action: audit.AccountEnabled, By: by, Subject: id}
+	return a.administer(ctx, event, func(tx *store.Tx) (int64, error) {
+		return tx.Exec(ctx, updateStatus, Active, store.At(a.now()), id)
+	})
+}
+
+// administer runs a change of one account with all that belongs to it.
+func (a *Accounts) administer(ctx context.Context, event audit.Event, change func(*store.Tx) (int64, error)) error {
+	return a.db.Update(ctx, func(tx *store.Tx) error {
+		changed, err := change(tx)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", event.Action, event.Subject, err)
+		}
+		if changed == 0 {
+			return fault.Missing("user")
+		}
+		if err := a.changedTx(ctx, tx, event.Subject); err != nil {
+			return err
+		}
+		return a.audit.RecordTx(ctx, tx, event)
+	})
+}
+
+func administers(by viewer.Viewer) error {
+	if err := by.SignedIn(); err != nil {
+		return err
+	}
+	if !by.Has(viewer.Admin) {
+		return fault.Denied("Only an administrator may do this.")
+	}
+	return nil
+}
+
+// roleNames is how roles are stored: sorted, each once, without USER, which everybody holds.
+func roleNames(roles []viewer.Role) string {
+	var names []string
+	for _, role := range roles {
+		if role != viewer.User && !slices.Contains(names, string(role)) {
+			names = append(names, string(role))
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}

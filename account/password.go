@@ -1,0 +1,150 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gatehouse/account/password"
+	"gatehouse/audit"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/limit"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+	"gatehouse/session"
+)
+
+// passwordChanges limits how often a signed-in caller may try a current password: five at once, then
+// one a minute. Whoever finds an open session is not to guess the password with it.
+var passwordChanges = limit.Rule{Name: "change-password", Limit: 1, Per: time.Minute, Burst: 5}
+
+// ByPassword returns the account whose address and password these are. Faults: INVALID_CREDENTIALS,
+// the same for an unknown address and a wrong password; ACCOUNT_DISABLED, with the right password
+// only; UNAVAILABLE when too many passwords wait to be checked. A hash made with older parameters is
+// replaced.
+func (a *Accounts) ByPassword(ctx context.Context, email, secret string) (User, error) {
+	r, err := a.find(ctx, email)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return User{}, err
+	}
+	right, outdated, err := a.verify(ctx, r, secret)
+	switch {
+	case err != nil:
+		return User{}, busy("check password", err)
+	case !right:
+		return User{}, fault.New(fault.InvalidCredentials, "", "The e-mail address or the password is wrong.")
+	case r.Status != Active:
+		return User{}, fault.New(fault.AccountDisabled, "", "This account is disabled.")
+	}
+	if outdated {
+		a.rehash(ctx, r, secret)
+	}
+	return a.open(r.row)
+}
+
+// verify costs one hash, whether or not r has a password.
+func (a *Accounts) verify(ctx context.Context, r secretRow, secret string) (right, outdated bool, err error) {
+	if r.hash == "" {
+		return false, false, a.hasher.VerifyNothing(ctx, secret)
+	}
+	return a.hasher.Verify(ctx, r.hash, secret)
+}
+
+// rehash replaces an outdated hash. It is no reason to refuse a sign-in: the next one tries again.
+func (a *Accounts) rehash(ctx context.Context, r secretRow, secret string) {
+	fresh, err := a.hasher.Hash(ctx, secret)
+	if err != nil {
+		return
+	}
+	_ = a.db.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(ctx, rehashPassword, fresh, r.ID, r.hash)
+		return err
+	})
+}
+
+// ChangePassword gives by another password, ends all other sessions and keeps the one that asks.
+// Faults: UNAUTHENTICATED; INVALID_CREDENTIALS at currentPassword; TOO_SHORT, TOO_LONG and
+// WEAK_PASSWORD at newPassword; RATE_LIMITED; UNAVAILABLE; WRONG_STATE when the password was changed
+// meanwhile.
+func (a *Accounts) ChangePassword(ctx context.Context, by viewer.Viewer, current, fresh string) error {
+	if by.User == "" {
+		return fault.SignIn()
+	}
+	r, err := store.One(ctx, a.db, selectSecret, scanSecret, by.User)
+	if err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	user, err := a.open(r.row)
+	if err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	if err := a.check("newPassword", fresh, user); err != nil {
+		return err
+	}
+	if err := a.checkCurrent(ctx, r, current, fresh); err != nil {
+		return err
+	}
+	hash, err := a.hasher.Hash(ctx, fresh)
+	if err != nil {
+		return busy("change password", err)
+	}
+	return a.db.Update(ctx, func(tx *store.Tx) error { return a.changePasswordTx(ctx, tx, by, r, hash) })
+}
+
+func (a *Accounts) checkCurrent(ctx context.Context, r secretRow, current, fresh string) error {
+	decision, err := a.limiter.Allow(ctx, passwordChanges, string(r.ID), 1)
+	if err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	if !decision.Allowed {
+		return fault.Slow(decision.RetryAfter)
+	}
+	right, _, err := a.verify(ctx, r, current)
+	switch {
+	case err != nil:
+		return busy("change password", err)
+	case !right:
+		return fault.New(fault.InvalidCredentials, "currentPassword", "The current password is wrong.")
+	case current == fresh:
+		return fault.New(fault.Invalid, "newPassword", "The new password is the current one.")
+	}
+	return nil
+}
+
+func (a *Accounts) changePasswordTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, r secretRow, hash password.Encoded) error {
+	changed, err := tx.Exec(ctx, replacePassword, hash, store.At(a.now()), r.ID, r.hash)
+	if err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	if changed == 0 {
+		return fault.New(fault.WrongState, "", "The password was changed a moment ago. Sign in again.")
+	}
+	if err := a.sessions.RevokeOthersTx(ctx, tx, by, session.PasswordChanged); err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	if err := a.changedTx(ctx, tx, r.ID); err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	return a.audit.RecordTx(ctx, tx, audit.Event{Action: audit.PasswordChanged, By: by, Subject: r.ID, Session: by.Session})
+}
+
+// check returns the fault of a new password at field, nil for a good one.
+func (a *Accounts) check(field, secret string, user User) error {
+	err := password.Check(secret, user.Email, user.Name, a.o.Product)
+	if err == nil {
+		return nil
+	}
+	var weak *password.Weakness
+	if !errors.As(err, &weak) {
+		return fmt.Errorf("check password: %w", err)
+	}
+	code := fault.WeakPassword
+	switch weak.Reason {
+	case password.TooShort:
+		code = fault.TooShort
+	case password.TooLong:
+		code = fault.TooLong
+	}
+	return fault.New(code, field, weak.Error())
+}

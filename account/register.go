@@ -1,0 +1,155 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gatehouse/account/password"
+	"gatehouse/audit"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+)
+
+// Registration is what a person says to get an account.
+type Registration struct {
+	Email    string
+	Password string
+	Name     string // may be empty
+	Locale   string // BCP 47; "": en
+}
+
+// Newcomer is a registration that was checked and whose password was hashed, which is slow: it is
+// made before the transaction that keeps it.
+type Newcomer struct {
+	user  User
+	hash  password.Encoded
+	index []byte
+}
+
+// Prepare checks a registration. Faults: INVALID, REQUIRED, TOO_SHORT, TOO_LONG, WEAK_PASSWORD by
+// field; UNAVAILABLE when too many passwords wait to be hashed.
+func (a *Accounts) Prepare(ctx context.Context, r Registration) (Newcomer, error) {
+	user := User{ID: store.NewID[viewer.UserID]("usr"), Roles: []viewer.Role{viewer.User}, Status: Active}
+	var err error
+	if user.Email, err = parseEmail(r.Email); err != nil {
+		return Newcomer{}, err
+	}
+	if user.Name, err = parseName(r.Name); err != nil {
+		return Newcomer{}, err
+	}
+	if user.Locale, err = parseLocale(r.Locale); err != nil {
+		return Newcomer{}, err
+	}
+	if err := a.check("password", r.Password, user); err != nil {
+		return Newcomer{}, err
+	}
+	hash, err := a.hasher.Hash(ctx, r.Password)
+	if err != nil {
+		return Newcomer{}, busy("register", err)
+	}
+	return Newcomer{user: user, hash: hash, index: a.emailIndex(user.Email)}, nil
+}
+
+// RegisterTx keeps n as an account. Fault: TAKEN, for an address that has one; the transaction must
+// then fail.
+func (a *Accounts) RegisterTx(ctx context.Context, tx *store.Tx, n Newcomer, network string) (User, error) {
+	user, err := a.keepTx(ctx, tx, n)
+	if err != nil {
+		return User{}, err
+	}
+	err = a.audit.RecordTx(ctx, tx, audit.Event{
+		Action: audit.AccountRegistered, By: viewer.Viewer{User: user.ID}, Subject: user.ID, Network: network,
+	})
+	return user, err
+}
+
+// keepTx inserts n.
+func (a *Accounts) keepTx(ctx context.Context, tx *store.Tx, n Newcomer) (User, error) {
+	user := n.user
+	user.CreatedAt = a.now()
+	user.UpdatedAt = user.CreatedAt
+	r := secretRow{hash: n.hash, row: row{
+		ID: user.ID, Verified: user.Verified, Locale: user.Locale, RoleNames: roleNames(user.Roles),
+		Status: user.Status, CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt,
+	}}
+	var err error
+	if r.EmailSealed, err = a.ring.Seal([]byte(user.Email), place(user.ID, "email")); err != nil {
+		return User{}, fmt.Errorf("register: %w", err)
+	}
+	if user.Name != "" {
+		if r.NameSealed, err = a.ring.Seal([]byte(user.Name), place(user.ID, "name")); err != nil {
+			return User{}, fmt.Errorf("register: %w", err)
+		}
+	}
+	err = a.insertTx(ctx, tx, r, n.index)
+	if store.Conflict(err) {
+		return User{}, fault.Conflict("email", "This address already has an account.")
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("register: insert account: %w", err)
+	}
+	return user, nil
+}
+
+// CreateAdmin makes the account of an administrator, confirmed from the start, for the command line.
+// An address that has an account is TAKEN unless promote is set: then that account becomes an
+// administrator and keeps its password and name.
+func (a *Accounts) CreateAdmin(ctx context.Context, email, secret, name string, promote bool) (User, error) {
+	existing, err := a.ByEmail(ctx, email)
+	switch {
+	case err == nil && promote:
+		return a.promote(ctx, existing)
+	case err == nil:
+		return User{}, fault.Conflict("email", "This address already has an account.")
+	case !fault.Is(err, fault.NotFound):
+		return User{}, fmt.Errorf("create administrator: %w", err)
+	}
+	n, err := a.Prepare(ctx, Registration{Email: email, Password: secret, Name: name})
+	if err != nil {
+		return User{}, err
+	}
+	n.user.Verified, n.user.Roles = true, append(n.user.Roles, viewer.Admin)
+	var user User
+	err = a.db.Update(ctx, func(tx *store.Tx) (err error) {
+		if user, err = a.keepTx(ctx, tx, n); err != nil {
+			return err
+		}
+		return a.adminCreatedTx(ctx, tx, user.ID)
+	})
+	return user, err
+}
+
+func (a *Accounts) promote(ctx context.Context, user User) (User, error) {
+	roles := append(user.Roles, viewer.Admin)
+	err := a.db.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(ctx, updateRoles, roleNames(roles), store.At(a.now()), user.ID); err != nil {
+			return fmt.Errorf("promote %s: %w", user.ID, err)
+		}
+		if _, err := tx.Exec(ctx, verifyEmail, store.At(a.now()), user.ID); err != nil {
+			return fmt.Errorf("promote %s: %w", user.ID, err)
+		}
+		if err := a.changedTx(ctx, tx, user.ID); err != nil {
+			return err
+		}
+		return a.adminCreatedTx(ctx, tx, user.ID)
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return a.Get(ctx, user.ID)
+}
+
+func (a *Accounts) adminCreatedTx(ctx context.Context, tx *store.Tx, id viewer.UserID) error {
+	return a.audit.RecordTx(ctx, tx, audit.Event{Action: audit.AdminCreated, By: viewer.System(), Subject: id})
+}
+
+// busy turns a full line of hashes into UNAVAILABLE.
+func busy(doing string, err error) error {
+	var full *password.BusyError
+	if errors.As(err, &full) {
+		return fault.Busy(full.Wait).With(err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

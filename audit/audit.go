@@ -1,0 +1,174 @@
+// Package audit is the append-only record of what happened: who did what to whose account, from
+// which network, in which request, and whether it succeeded.
+//
+// An event is written in the transaction of what it tells ([Log.RecordTx]), so that neither is there
+// without the other; a refusal, which changes nothing, is written by itself ([Log.Record]). Events
+// carry no secret, no token and no address: an address appears as its keyed hash. There is no way to
+// change or delete one.
+//
+// # Bounds
+//
+// The details of an event are at most 4 KiB of JSON; [Log.ByUser] reads at most 200 events.
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gatehouse/internal/fault"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+)
+
+// Action is what was done, "noun.verb". Actions are only ever added.
+type Action string
+
+// The actions.
+const (
+	AccountRegistered Action = "account.registered"
+	AccountDisabled   Action = "account.disabled"
+	AccountEnabled    Action = "account.enabled"
+	AdminCreated      Action = "admin.created"
+	RolesChanged      Action = "roles.changed"
+	PasswordChanged   Action = "password.changed"
+	LoginSucceeded    Action = "login.succeeded"
+	LoginRefused      Action = "login.refused"
+	SessionReused     Action = "session.reused"
+	SessionRevoked    Action = "session.revoked"
+	KeysRotated       Action = "keys.rotated"
+)
+
+// Outcome is how it ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Succeeded Outcome = "SUCCEEDED"
+	Refused   Outcome = "REFUSED"
+)
+
+// Actors that are no account.
+const (
+	system = "system"
+	nobody = "nobody"
+)
+
+// maxDetails bounds the JSON of an event's details, in bytes.
+const maxDetails = 4 << 10
+
+// maxRead bounds how many events are read at once.
+const maxRead = 200
+
+// Event is one happening.
+type Event struct {
+	Action  Action
+	Outcome Outcome           // "": Succeeded
+	By      viewer.Viewer     // who did it; the zero viewer is nobody
+	Subject viewer.UserID     // whose account it concerns; "" for none
+	Session viewer.SessionID  // the session it concerns
+	Network string            // where it came from, as session.Network gives it
+	Details map[string]string // no secrets, no addresses
+}
+
+// Entry is an event as it was recorded.
+type Entry struct {
+	ID        string // "evt_…", sorted by time
+	At        time.Time
+	Action    Action
+	Outcome   Outcome
+	Actor     string // an account's id, "system" or "nobody"
+	Subject   viewer.UserID
+	Session   viewer.SessionID
+	Network   string
+	RequestID string
+	Details   map[string]string
+}
+
+// Options tunes a Log; the zero value is a good default.
+type Options struct {
+	Now       func() time.Time                 // nil: time.Now
+	RequestID func(ctx context.Context) string // nil: events carry no request id
+}
+
+// Log is the record kept in one database. Its methods may be called from many goroutines.
+type Log struct {
+	db *store.DB
+	o  Options
+}
+
+// New returns the log of db.
+func New(db *store.DB, o Options) *Log {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.RequestID == nil {
+		o.RequestID = func(context.Context) string { return "" }
+	}
+	return &Log{db: db, o: o}
+}
+
+// Record writes e in a transaction of its own.
+func (l *Log) Record(ctx context.Context, e Event) error {
+	return l.db.Update(ctx, func(tx *store.Tx) error { return l.RecordTx(ctx, tx, e) })
+}
+
+// RecordTx writes e if, and only if, tx is committed.
+func (l *Log) RecordTx(ctx context.Context, tx *store.Tx, e Event) error {
+	details, err := encodeDetails(e.Details)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", e.Action, err)
+	}
+	outcome := e.Outcome
+	if outcome == "" {
+		outcome = Succeeded
+	}
+	_, err = tx.Exec(ctx, insertEvent, store.NewID[string]("evt"), store.At(l.o.Now()), e.Action, outcome,
+		actorOf(e.By), store.OrNull(e.Subject), store.OrNull(e.Session), store.OrNull(e.Network),
+		store.OrNull(l.o.RequestID(ctx)), details)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", e.Action, err)
+	}
+	return nil
+}
+
+// ByUser returns the events that concern user, newest first, at most limit and at most 200; by is user
+// or may read all users. Faults: NOT_FOUND, UNAUTHENTICATED.
+func (l *Log) ByUser(ctx context.Context, by viewer.Viewer, user viewer.UserID, limit int) ([]Entry, error) {
+	if err := by.SignedIn(); err != nil {
+		return nil, err
+	}
+	if !by.Owns(user, viewer.ReadUsers) {
+		return nil, fault.Missing("user")
+	}
+	entries, err := store.All(ctx, l.db, selectByUser, scanEntry, user, min(max(limit, 0), maxRead))
+	if err != nil {
+		return nil, fmt.Errorf("read events of %s: %w", user, err)
+	}
+	return entries, nil
+}
+
+func actorOf(by viewer.Viewer) string {
+	switch {
+	case by.System:
+		return system
+	case by.User == "":
+		return nobody
+	}
+	return string(by.User)
+}
+
+func encodeDetails(details map[string]string) (string, error) {
+	if len(details) == 0 {
+		return "{}", nil
+	}
+	encoded, err := json.Marshal(details)
+	if err != nil {
+		return "", err
+	}
+	if len(encoded) > maxDetails {
+		return "", fmt.Errorf("details of %d bytes are more than %d", len(encoded), maxDetails)
+	}
+	return string(encoded), nil
+}

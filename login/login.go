@@ -1,0 +1,166 @@
+// Package login is the ways in: what a person shows, and what they get for it.
+//
+// [Logins.ByPassword] and [Logins.Register] end in an [Outcome]. Every attempt is counted before
+// anything is looked up or hashed (see [Limits]), every result is recorded in the audit, and a
+// refusal costs and says the same whether or not the address has an account.
+//
+// The slow part, the hash, is computed before the transaction; the transaction holds the session, its
+// refresh token and the audit event, and nothing else.
+package login
+
+import (
+	"context"
+	"fmt"
+
+	"gatehouse/account"
+	"gatehouse/audit"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/limit"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+	"gatehouse/session"
+)
+
+// Client is what is known of whoever asks: where, with what, and how they keep their tokens.
+type Client struct {
+	session.Origin
+	Device   session.Device
+	Mode     session.Mode // "": session.Bearer
+	Remember bool
+}
+
+// Attempt is a sign-in with a password.
+type Attempt struct {
+	Email    string
+	Password string
+	Client
+}
+
+// Registration is a new account that wants to be signed in at once.
+type Registration struct {
+	account.Registration
+	Client
+}
+
+// Outcome is what an attempt came to: tokens of a new session. The zero Outcome says that the address
+// must be confirmed first.
+type Outcome struct {
+	Tokens session.Tokens
+	User   account.User
+}
+
+// SignedIn reports whether there is a session.
+func (o Outcome) SignedIn() bool { return o.User.ID != "" }
+
+// Logins is the ways into a deployment. Its methods may be called from many goroutines.
+type Logins struct {
+	db       *store.DB
+	accounts *account.Accounts
+	sessions *session.Sessions
+	audit    *audit.Log
+	throttle throttle
+}
+
+// New returns the ways in. The zero Limits are the default ones.
+func New(db *store.DB, accounts *account.Accounts, sessions *session.Sessions, log *audit.Log, limiter *limit.Limiter, limits Limits) *Logins {
+	return &Logins{
+		db: db, accounts: accounts, sessions: sessions, audit: log,
+		throttle: throttle{limiter: limiter, limits: limits.withDefaults(), accounts: accounts, sessions: sessions},
+	}
+}
+
+// ByPassword signs a person in. Faults: INVALID_CREDENTIALS, the same for an unknown address and a
+// wrong password; ACCOUNT_DISABLED, with the right password only; RATE_LIMITED; UNAVAILABLE when too
+// many sign-ins wait.
+func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, error) {
+	if err := l.throttle.password(ctx, attempt); err != nil {
+		return Outcome{}, err
+	}
+	user, err := l.accounts.ByPassword(ctx, attempt.Email, attempt.Password)
+	if err != nil {
+		return Outcome{}, l.refuse(ctx, attempt, err)
+	}
+	var outcome Outcome
+	err = l.db.Update(ctx, func(tx *store.Tx) (err error) {
+		outcome, err = l.enterTx(ctx, tx, user, attempt.Client)
+		return err
+	})
+	if err != nil {
+		return Outcome{}, fmt.Errorf("log in: %w", err)
+	}
+	return outcome, nil
+}
+
+// Register makes an account and signs its owner in. When addresses must be confirmed first, the
+// outcome is the zero one, for an address that already has an account too. Faults: those of
+// [account.Accounts.Prepare], TAKEN, RATE_LIMITED.
+func (l *Logins) Register(ctx context.Context, r Registration) (Outcome, error) {
+	if err := l.throttle.register(ctx, r.IP); err != nil {
+		return Outcome{}, err
+	}
+	newcomer, err := l.accounts.Prepare(ctx, r.Registration)
+	if err != nil {
+		return Outcome{}, err
+	}
+	confirmFirst := l.accounts.EmailVerification() == account.Required
+	var outcome Outcome
+	err = l.db.Update(ctx, func(tx *store.Tx) error {
+		user, err := l.accounts.RegisterTx(ctx, tx, newcomer, session.Network(r.IP))
+		if err != nil || confirmFirst {
+			return err
+		}
+		outcome, err = l.enterTx(ctx, tx, user, r.Client)
+		return err
+	})
+	if confirmFirst && fault.Is(err, fault.Taken) {
+		return Outcome{}, nil
+	}
+	if err != nil {
+		return Outcome{}, fmt.Errorf("register: %w", err)
+	}
+	return outcome, nil
+}
+
+// Logout ends the session of by. Fault: UNAUTHENTICATED.
+func (l *Logins) Logout(ctx context.Context, by viewer.Viewer) error {
+	if by.Session == "" {
+		return fault.SignIn()
+	}
+	return l.sessions.Revoke(ctx, by, by.Session)
+}
+
+// enterTx starts the session of a person who has shown their password.
+func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, client Client) (Outcome, error) {
+	tokens, err := l.sessions.StartTx(ctx, tx, session.Start{
+		User: user.ID, Level: viewer.AAL1, Methods: []string{"pwd"}, Remember: client.Remember,
+		Mode: client.Mode, Device: client.Device, Origin: client.Origin,
+	})
+	if err != nil {
+		return Outcome{}, err
+	}
+	err = l.audit.RecordTx(ctx, tx, audit.Event{
+		Action: audit.LoginSucceeded, By: viewer.Viewer{User: user.ID}, Subject: user.ID,
+		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": "pwd"},
+	})
+	return Outcome{Tokens: tokens, User: user}, err
+}
+
+// refuse records an attempt that a person can mend and returns why it was refused. What is recorded
+// is the typed address's keyed hash, known or unknown alike.
+func (l *Logins) refuse(ctx context.Context, attempt Attempt, why error) error {
+	f, ok := fault.As(why)
+	if !ok {
+		return fmt.Errorf("log in: %w", why)
+	}
+	if !f.Mendable() {
+		return f
+	}
+	err := l.audit.Record(ctx, audit.Event{
+		Action: audit.LoginRefused, Outcome: audit.Refused, Network: session.Network(attempt.IP),
+		Details: map[string]string{"method": "pwd", "reason": string(f.Code), "identifier": l.accounts.Identifier(attempt.Email)},
+	})
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	return f
+}

@@ -1,0 +1,115 @@
+package login
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"gatehouse/account"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/limit"
+	"gatehouse/session"
+)
+
+// Limits is how often something may be tried. A rule that is zero is the default one.
+//
+// A sign-in counts three times: for the typed address, for the IP address and for its network (IPv4
+// /24, IPv6 /48). Attempts from a device that has signed in to the account before count apart, so that
+// nobody who guesses can lock the owner out. A sign-in that succeeds sets the count of its address and
+// device back. The loopback address has no limit of its own: it is this machine, or a proxy that was
+// not named as trusted and stands for everybody at once.
+type Limits struct {
+	Identifier limit.Rule // sign-ins for an address; default: 20 at once, then one each 30 s
+	IP         limit.Rule // sign-ins from an IP address; default: 60 at once, then one a second
+	Network    limit.Rule // sign-ins from a network; default: 300 at once, then five a second
+
+	RegisterIP      limit.Rule // accounts made from an IP address; default: 20 at once, then one a minute
+	RegisterNetwork limit.Rule // accounts made from a network; default: 100 at once, then ten a minute
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, rule := range []struct {
+		set      *limit.Rule
+		standard limit.Rule
+	}{
+		{&l.Identifier, limit.Rule{Name: "login-identifier", Limit: 2, Per: time.Minute, Burst: 20}},
+		{&l.IP, limit.Rule{Name: "login-ip", Limit: 60, Per: time.Minute, Burst: 60}},
+		{&l.Network, limit.Rule{Name: "login-network", Limit: 300, Per: time.Minute, Burst: 300}},
+		{&l.RegisterIP, limit.Rule{Name: "register-ip", Limit: 1, Per: time.Minute, Burst: 20}},
+		{&l.RegisterNetwork, limit.Rule{Name: "register-network", Limit: 10, Per: time.Minute, Burst: 100}},
+	} {
+		if *rule.set == (limit.Rule{}) {
+			*rule.set = rule.standard
+		}
+	}
+	return l
+}
+
+// throttle counts attempts before they cost anything.
+type throttle struct {
+	limiter  *limit.Limiter
+	limits   Limits
+	accounts *account.Accounts
+	sessions *session.Sessions
+}
+
+// password counts a sign-in with a password. Fault: RATE_LIMITED.
+func (t throttle) password(ctx context.Context, attempt Attempt) error {
+	subject, err := t.subject(ctx, attempt)
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	requests := append(t.origin(attempt.IP, t.limits.IP, t.limits.Network),
+		limit.Request{Rule: t.limits.Identifier, Subject: subject, Cost: 1})
+	return t.count(ctx, requests)
+}
+
+// register counts a registration. Fault: RATE_LIMITED.
+func (t throttle) register(ctx context.Context, ip netip.Addr) error {
+	return t.count(ctx, t.origin(ip, t.limits.RegisterIP, t.limits.RegisterNetwork))
+}
+
+// subject names what the attempts for an address are counted under: the address, the device if it has
+// signed in to the account before, and the last sign-in from there, so that a success starts afresh.
+// An address without an account has its own count like any other.
+func (t throttle) subject(ctx context.Context, attempt Attempt) (string, error) {
+	identifier := t.accounts.Identifier(attempt.Email)
+	user, err := t.accounts.ByEmail(ctx, attempt.Email)
+	if fault.Is(err, fault.NotFound) {
+		return identifier, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	last, err := t.sessions.LastSignIn(ctx, user.ID, attempt.Device.ID)
+	if err == nil && last == "" && attempt.Device.ID != "" { // a device not seen before
+		last, err = t.sessions.LastSignIn(ctx, user.ID, "")
+	}
+	return identifier + "/" + string(last), err
+}
+
+// origin is the counts of where an attempt comes from.
+func (t throttle) origin(ip netip.Addr, perIP, perNetwork limit.Rule) []limit.Request {
+	if !ip.IsValid() || ip.Unmap().IsLoopback() {
+		return nil
+	}
+	return []limit.Request{
+		{Rule: perIP, Subject: ip.Unmap().WithZone("").String(), Cost: 1},
+		{Rule: perNetwork, Subject: session.Network(ip), Cost: 1},
+	}
+}
+
+func (t throttle) count(ctx context.Context, requests []limit.Request) error {
+	if len(requests) == 0 {
+		return nil
+	}
+	decision, err := t.limiter.AllowAll(ctx, requests...)
+	if err != nil {
+		return fmt.Errorf("count attempt: %w", err)
+	}
+	if !decision.Allowed {
+		return fault.Slow(decision.RetryAfter)
+	}
+	return nil
+}

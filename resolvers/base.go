@@ -1,0 +1,70 @@
+package resolvers
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"gatehouse/dataloaders"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/node"
+	"gatehouse/internal/viewer"
+	"gatehouse/queue"
+)
+
+// maxNodes is how many ids nodes takes.
+const maxNodes = 100
+
+func (r *queryResolver) Node(ctx context.Context, id string) (node.Node, error) {
+	return r.find(ctx, id)
+}
+
+func (r *queryResolver) Nodes(ctx context.Context, ids []string) ([]node.Node, error) {
+	if len(ids) > maxNodes {
+		return nil, fault.New(fault.BadUserInput, "", "At most 100 ids can be asked for at once.")
+	}
+	found := make([]node.Node, len(ids))
+	for i, id := range ids {
+		n, err := r.find(ctx, id)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return nil, err
+		}
+		if err == nil {
+			found[i] = n
+		}
+	}
+	return found, nil
+}
+
+func (r *queryResolver) Version(context.Context) (string, error) { return r.Resolver.Version, nil }
+
+// find returns the object with id if the viewer may see it. The prefix tells the type.
+func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
+	by := viewer.From(ctx)
+	kind, _, _ := strings.Cut(id, "_")
+	switch kind {
+	case "job":
+		j, err := r.Queue.Get(ctx, by, queue.ID(id))
+		if err != nil {
+			return nil, err
+		}
+		return j, nil
+	case "usr":
+		if !by.Owns(viewer.UserID(id), viewer.ReadUsers) {
+			return nil, fault.Missing("object")
+		}
+		u, err := dataloaders.From(ctx).Users.Load(ctx, viewer.UserID(id))
+		if errors.Is(err, dataloaders.ErrMissing) {
+			return nil, fault.Missing("object")
+		}
+		return u, err
+	case "ses":
+		found, err := r.Sessions.ByIDs(ctx, []viewer.SessionID{viewer.SessionID(id)})
+		s, ok := found[viewer.SessionID(id)]
+		if err == nil && (!ok || !by.Owns(s.User, viewer.ReadUsers)) {
+			return nil, fault.Missing("object")
+		}
+		return s, err
+	}
+	return nil, fault.Missing("object")
+}

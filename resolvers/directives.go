@@ -1,0 +1,80 @@
+package resolvers
+
+import (
+	"context"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+
+	"gatehouse/graph"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/limit"
+	"gatehouse/internal/viewer"
+	"gatehouse/session"
+)
+
+// Directives are the doors of the schema. They close early; the domain checks its viewer again.
+func (r *Resolver) Directives() graph.DirectiveRoot {
+	return graph.DirectiveRoot{
+		Auth:      r.auth,
+		HasRole:   hasRole,
+		HasScope:  hasScope,
+		RateLimit: r.rateLimit,
+	}
+}
+
+func (r *Resolver) auth(ctx context.Context, _ any, next graphql.Resolver, aal *int, maxAge *int, verified *bool) (any, error) {
+	v := viewer.From(ctx)
+	if err := v.SignedIn(); err != nil {
+		return nil, err
+	}
+	if aal != nil && viewer.Level(*aal) > v.Level {
+		return nil, fault.New(fault.StepUpRequired, "", "Confirm with a second factor to do this.")
+	}
+	if maxAge != nil && r.Now().Sub(v.AuthTime) > time.Duration(*maxAge)*time.Second {
+		return nil, fault.New(fault.StepUpRequired, "", "Sign in again to do this.")
+	}
+	if verified != nil && *verified && !v.Verified {
+		return nil, fault.Denied("Confirm your e-mail address to do this.")
+	}
+	return next(ctx)
+}
+
+func hasRole(ctx context.Context, _ any, next graphql.Resolver, role viewer.Role) (any, error) {
+	v := viewer.From(ctx)
+	if err := v.SignedIn(); err != nil {
+		return nil, err
+	}
+	if !v.Has(role) {
+		return nil, fault.Denied("Your account may not do this.")
+	}
+	return next(ctx)
+}
+
+func hasScope(ctx context.Context, _ any, next graphql.Resolver, scope string) (any, error) {
+	if err := viewer.From(ctx).Require(viewer.Scope(scope)); err != nil {
+		return nil, err
+	}
+	return next(ctx)
+}
+
+func (r *Resolver) rateLimit(ctx context.Context, _ any, next graphql.Resolver, most int, seconds int) (any, error) {
+	field := graphql.GetFieldContext(ctx)
+	rule := limit.Rule{Name: "field:" + field.Object + "." + field.Field.Name, Limit: most, Burst: most, Per: time.Duration(seconds) * time.Second}
+	decision, err := r.Limiter.Allow(ctx, rule, callerOf(ctx), 1)
+	if err != nil {
+		return nil, err
+	}
+	if !decision.Allowed {
+		return nil, fault.Slow(decision.RetryAfter)
+	}
+	return next(ctx)
+}
+
+// callerOf names whoever is counted: the account, or the network of a stranger.
+func callerOf(ctx context.Context) string {
+	if v := viewer.From(ctx); !v.Anonymous() {
+		return string(v.User)
+	}
+	return session.Network(requestOf(ctx).Origin.IP)
+}

@@ -1,0 +1,267 @@
+package resolvers
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"gatehouse/account"
+	"gatehouse/dataloaders"
+	"gatehouse/graph"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/page"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+	"gatehouse/queue"
+)
+
+func (r *queryResolver) Job(ctx context.Context, id string) (*queue.Job, error) {
+	return r.Queue.Get(ctx, viewer.From(ctx), queue.ID(id))
+}
+
+func (r *queryResolver) Jobs(ctx context.Context, filter *graph.JobFilter, orderBy *graph.JobOrder, first *int, after *string, last *int, before *string) (*graph.JobConnection, error) {
+	return r.jobs(ctx, filter, orderBy, page.Request{First: first, After: after, Last: last, Before: before})
+}
+
+func (r *Resolver) jobs(ctx context.Context, filter *graph.JobFilter, orderBy *graph.JobOrder, asked page.Request) (*graph.JobConnection, error) {
+	window, err := asked.Window()
+	if err != nil {
+		return nil, err
+	}
+	order := queue.Order{Field: queue.CreatedAt}
+	if orderBy != nil {
+		order = queue.Order{Field: orderBy.Field, Ascending: orderBy.Direction == graph.OrderDirectionAsc}
+	}
+	found, err := r.Queue.List(ctx, viewer.From(ctx), filterOf(filter), order, window)
+	if err != nil {
+		return nil, err
+	}
+	c := &graph.JobConnection{
+		Nodes: found.Items, Edges: make([]*graph.JobEdge, len(found.Items)), TotalCount: found.Total,
+		PageInfo: &graph.PageInfo{HasNextPage: found.HasNext, HasPreviousPage: found.HasPrev},
+	}
+	if c.Nodes == nil {
+		c.Nodes = []*queue.Job{}
+	}
+	for i, j := range found.Items {
+		c.Edges[i] = &graph.JobEdge{Cursor: queue.CursorOf(j, order.Field).String(), Node: j}
+	}
+	if n := len(c.Edges); n > 0 {
+		c.PageInfo.StartCursor, c.PageInfo.EndCursor = &c.Edges[0].Cursor, &c.Edges[n-1].Cursor
+	}
+	return c, nil
+}
+
+func filterOf(f *graph.JobFilter) queue.Filter {
+	if f == nil {
+		return queue.Filter{}
+	}
+	filter := queue.Filter{States: f.States, Kinds: f.Kinds, Queues: f.Queues}
+	if f.OwnerID != nil {
+		filter.Owner = viewer.UserID(*f.OwnerID)
+	}
+	if f.CreatedAfter != nil {
+		filter.CreatedAfter = store.At(*f.CreatedAfter)
+	}
+	if f.CreatedBefore != nil {
+		filter.CreatedBefore = store.At(*f.CreatedBefore)
+	}
+	return filter
+}
+
+func (r *queryResolver) JobKinds(ctx context.Context) ([]*graph.JobKind, error) {
+	settings, err := r.Queue.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kinds := r.Queue.Kinds()
+	all := make([]*graph.JobKind, len(kinds))
+	for i, k := range kinds {
+		all[i] = kindOf(k, settings[k.Name])
+	}
+	return all, nil
+}
+
+func kindOf(k queue.Definition, s queue.Setting) *graph.JobKind {
+	return &graph.JobKind{
+		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
+		DeadlineSeconds: int(k.Deadline / time.Second), RetentionHours: int(k.Retention / time.Hour),
+		Paused: s.Paused, MaxRunning: s.MaxRunning,
+	}
+}
+
+func (r *jobResolver) Attempts(ctx context.Context, objs []*queue.Job) ([][]*queue.Attempt, error) {
+	found, err := dataloaders.From(ctx).Attempts.LoadAll(ctx, idsOf(objs))
+	if err != nil {
+		return nil, err
+	}
+	all := make([][]*queue.Attempt, len(objs))
+	for i, attempts := range found {
+		all[i] = make([]*queue.Attempt, len(attempts))
+		for n := range attempts {
+			if attempts[n].Log == nil {
+				attempts[n].Log = []string{}
+			}
+			all[i][n] = &attempts[n]
+		}
+	}
+	return all, nil
+}
+
+func (r *jobResolver) Owner(ctx context.Context, objs []*queue.Job) ([]*account.User, error) {
+	loader := &dataloaders.From(ctx).Users
+	if len(objs) == 1 { // an element of a connection's edges: it meets its neighbours in the loader
+		user, err := loader.Load(ctx, objs[0].Owner)
+		if errors.Is(err, dataloaders.ErrMissing) {
+			return []*account.User{nil}, nil
+		}
+		return []*account.User{&user}, err
+	}
+	owners := make([]viewer.UserID, len(objs))
+	for i, j := range objs {
+		owners[i] = j.Owner
+	}
+	users, err := loader.LoadAll(ctx, owners)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*account.User, len(objs))
+	for i := range users {
+		if users[i].ID != "" { // an account that is gone leaves its jobs without an owner
+			all[i] = &users[i]
+		}
+	}
+	return all, nil
+}
+
+func (r *jobResolver) Artifacts(ctx context.Context, objs []*queue.Job) ([][]*graph.Artifact, error) {
+	found, err := dataloaders.From(ctx).Artifacts.LoadAll(ctx, idsOf(objs))
+	if err != nil {
+		return nil, err
+	}
+	until := r.Now().Add(linkLife).Truncate(time.Second)
+	all := make([][]*graph.Artifact, len(objs))
+	for i, files := range found {
+		all[i] = make([]*graph.Artifact, len(files))
+		for n, f := range files {
+			id := string(f.ID)
+			all[i][n] = &graph.Artifact{
+				ID: id, Name: f.Name, MediaType: f.MediaType, Bytes: f.Bytes, Sha256: hex.EncodeToString(f.SHA256),
+				URL: r.PublicURL + "/artifacts/" + id + "?" + r.Signer.Sign(id, until), ExpiresAt: until,
+			}
+		}
+	}
+	return all, nil
+}
+
+func idsOf(jobs []*queue.Job) []queue.ID {
+	ids := make([]queue.ID, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
+	}
+	return ids
+}
+
+func (r *jobResolver) Result(ctx context.Context, obj *queue.Job) (graph.JobResult, error) {
+	raw, err := r.Queue.Result(ctx, obj)
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	return resultOf(obj.Kind, raw)
+}
+
+func (r *jobEventResolver) Message(_ context.Context, obj *queue.Event) (*string, error) {
+	return orNull(obj.Message), nil
+}
+
+func (r *jobProgressResolver) Fraction(_ context.Context, obj *queue.Progress) (*float64, error) {
+	f, known := obj.Fraction()
+	if !known {
+		return nil, nil
+	}
+	return &f, nil
+}
+
+func (r *mutationResolver) CancelJob(ctx context.Context, input graph.CancelJobInput) (*graph.CancelJobPayload, error) {
+	j, err := r.Queue.Cancel(ctx, viewer.From(ctx), queue.ID(input.ID))
+	refused, err := userErrors(err)
+	return &graph.CancelJobPayload{Job: j, UserErrors: refused}, err
+}
+
+func (r *mutationResolver) RetryJob(ctx context.Context, input graph.RetryJobInput) (*graph.RetryJobPayload, error) {
+	j, err := r.Queue.Retry(ctx, viewer.From(ctx), queue.ID(input.ID))
+	refused, err := userErrors(err)
+	return &graph.RetryJobPayload{Job: j, UserErrors: refused}, err
+}
+
+func (r *mutationResolver) DeleteJob(ctx context.Context, input graph.DeleteJobInput) (*graph.DeleteJobPayload, error) {
+	err := r.Queue.Delete(ctx, viewer.From(ctx), queue.ID(input.ID))
+	if err != nil {
+		refused, err := userErrors(err)
+		return &graph.DeleteJobPayload{UserErrors: refused}, err
+	}
+	return &graph.DeleteJobPayload{DeletedID: &input.ID, UserErrors: noErrors()}, nil
+}
+
+func (r *mutationResolver) PauseQueue(ctx context.Context, input graph.PauseQueueInput) (*graph.PauseQueuePayload, error) {
+	err := r.Queue.Pause(ctx, viewer.From(ctx), input.Queue, true)
+	if err != nil {
+		refused, err := userErrors(err)
+		return &graph.PauseQueuePayload{UserErrors: refused}, err
+	}
+	return &graph.PauseQueuePayload{Queue: &input.Queue, UserErrors: noErrors()}, nil
+}
+
+func (r *mutationResolver) ResumeQueue(ctx context.Context, input graph.ResumeQueueInput) (*graph.ResumeQueuePayload, error) {
+	err := r.Queue.Pause(ctx, viewer.From(ctx), input.Queue, false)
+	if err != nil {
+		refused, err := userErrors(err)
+		return &graph.ResumeQueuePayload{UserErrors: refused}, err
+	}
+	return &graph.ResumeQueuePayload{Queue: &input.Queue, UserErrors: noErrors()}, nil
+}
+
+func (r *mutationResolver) SetKindLimit(ctx context.Context, input graph.SetKindLimitInput) (*graph.SetKindLimitPayload, error) {
+	err := r.Queue.Limit(ctx, viewer.From(ctx), input.Kind, input.MaxRunning)
+	if err != nil {
+		refused, err := userErrors(err)
+		return &graph.SetKindLimitPayload{UserErrors: refused}, err
+	}
+	settings, err := r.Queue.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	payload := &graph.SetKindLimitPayload{UserErrors: noErrors()}
+	for _, k := range r.Queue.Kinds() {
+		if k.Name == input.Kind {
+			payload.Kind = kindOf(k, settings[k.Name])
+		}
+	}
+	return payload, nil
+}
+
+func (r *subscriptionResolver) JobEvents(ctx context.Context, id string, after *int) (<-chan *queue.Event, error) {
+	var from *int64
+	if after != nil {
+		if *after < 0 {
+			return nil, fault.New(fault.BadUserInput, "", "The number in after is 0 or more.")
+		}
+		n := int64(*after)
+		from = &n
+	}
+	return r.Queue.Watch(ctx, viewer.From(ctx), queue.ID(id), from)
+}
+
+func (r *subscriptionResolver) JobUpdates(ctx context.Context, filter *graph.JobFilter) (<-chan *queue.Job, error) {
+	return r.Queue.Updates(ctx, viewer.From(ctx), filterOf(filter))
+}
+
+// Job returns the resolvers of the type.
+func (r *Resolver) Job() graph.JobResolver { return &jobResolver{r} }
+
+// JobEvent returns the resolvers of the type.
+func (r *Resolver) JobEvent() graph.JobEventResolver { return &jobEventResolver{r} }
+
+// JobProgress returns the resolvers of the type.
+func (r *Resolver) JobProgress() graph.JobProgressResolver { return &jobProgressResolver{r} }

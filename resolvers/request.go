@@ -1,0 +1,43 @@
+package resolvers
+
+import (
+	"context"
+	"runtime/debug"
+	"time"
+
+	"gatehouse/session"
+)
+
+// retrySoon is the advice when a part of the server is away.
+const retrySoon = 2 * time.Second
+
+// Request is what the edge knows of the HTTP request behind an operation.
+type Request struct {
+	Origin session.Origin
+	// Cookies is how tokens travel in cookie mode; nil when the caller keeps its tokens itself.
+	Cookies Cookies
+}
+
+// Cookies keeps a session's tokens in the browser.
+type Cookies interface {
+	Refresh() string // the refresh token that came with the request, "" when none did
+	Set(session.Tokens)
+	Clear()
+}
+
+type requestKey struct{}
+
+// WithRequest returns ctx with r.
+func WithRequest(ctx context.Context, r *Request) context.Context {
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// requestOf returns what is known of the request; never nil.
+func requestOf(ctx context.Context) *Request {
+	if r, ok := ctx.Value(requestKey{}).(*Request); ok {
+		return r
+	}
+	return &Request{}
+}
+
+func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,339 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/account"
+	"gatehouse/account/password"
+	"gatehouse/audit"
+	"gatehouse/internal/blob"
+	"gatehouse/internal/bus"
+	"gatehouse/internal/cache"
+	"gatehouse/internal/limit"
+	"gatehouse/internal/store"
+	"gatehouse/internal/telemetry"
+	"gatehouse/jobs"
+	"gatehouse/login"
+	"gatehouse/queue"
+	"gatehouse/queue/transport"
+	"gatehouse/session"
+
+	edge "gatehouse/server/transport"
+)
+
+// audience is the aud of access tokens: this API.
+const audience = "gatehouse"
+
+// app is the whole program, built and not started: from the cellar up.
+type app struct {
+	settings Settings
+	logger   *slog.Logger
+	metrics  *telemetry.Metrics
+	secrets  secrets
+
+	db        *store.DB
+	files     *blob.Store
+	redis     redis.UniversalClient // nil when embedded
+	workRedis redis.UniversalClient // may be redis
+	bus       *bus.Bus
+	remote    *cache.Remote // nil when embedded
+	limiter   *limit.Limiter
+	audit     *audit.Log
+	keys      *session.Keys
+	sessions  *session.Sessions
+	accounts  *account.Accounts
+	logins    *login.Logins
+	queue     *queue.Queue
+	executor  *executor.Executor
+	edge      *edge.Handler
+	listener  net.Listener
+	server    *http.Server
+	draining  atomic.Bool
+	closers   []func() // what was opened, in order
+}
+
+// newApp builds the program. On an error it has closed what it had opened.
+func newApp(ctx context.Context, s Settings, log io.Writer, workers int) (_ *app, err error) {
+	a := &app{settings: s}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.logger, err = telemetry.NewLogger(log, telemetry.Format(s.LogFormat), s.level()); err != nil {
+		return nil, err
+	}
+	a.metrics = telemetry.NewMetrics(version)
+	for _, floor := range []func(context.Context) error{
+		a.openStore, a.openRedis, a.openIdentity,
+		func(context.Context) error { return a.openQueue(workers) },
+	} {
+		if err := floor(ctx); err != nil {
+			return nil, err
+		}
+	}
+	a.metrics.Register(collector{a})
+	return a, nil
+}
+
+// onClose remembers how to close what was just opened.
+func (a *app) onClose(fn func()) { a.closers = append(a.closers, fn) }
+
+// close closes everything from the roof down.
+func (a *app) close() {
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		a.closers[i]()
+	}
+	a.closers = nil
+}
+
+func (a *app) openStore(ctx context.Context) error {
+	s := a.settings
+	if err := writable(s.Data); err != nil {
+		return err
+	}
+	root, err := rootKey(s)
+	if err != nil {
+		return err
+	}
+	if a.secrets, err = newSecrets(root); err != nil {
+		return err
+	}
+	if s.sqlite() && len(s.RedisURL) == 0 && !s.beside {
+		path := strings.TrimPrefix(s.DatabaseURL, "sqlite:")
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return fmt.Errorf("make folder of database: %w", err)
+		}
+		unlock, err := store.Lock(ctx, path+".lock", 0)
+		if errors.Is(err, store.ErrLocked) {
+			return fmt.Errorf("another Gatehouse runs on %s; stop it, or give this one another data folder, or set redis-url so that both know each other", path)
+		}
+		if err != nil {
+			return err
+		}
+		a.onClose(unlock)
+	}
+	if a.db, err = store.Open(ctx, s.DatabaseURL, store.Options{Logger: a.logger}); err != nil {
+		return err
+	}
+	a.onClose(func() { _ = a.db.Close() })
+	if err := a.db.Migrate(ctx); err != nil {
+		return err
+	}
+	a.files, err = blob.Open(filepath.Join(s.Data, "files"))
+	return err
+}
+
+// writable makes the data folder and tries to write into it, so that a read-only one is known now.
+func writable(folder string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	probe, err := os.CreateTemp(folder, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("the data folder %s cannot be written to: %w", folder, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+func (a *app) openRedis(context.Context) error {
+	s := a.settings
+	if len(s.RedisURL) == 0 {
+		a.bus = bus.Local()
+		a.limiter = limit.New(nil, limit.Options{Namespace: s.Namespace})
+		return nil
+	}
+	redis.SetLogger(redisLog{a.logger})
+	var err error
+	if a.redis, err = redisClient(s.RedisURL, cache.Tune); err != nil {
+		return err
+	}
+	a.onClose(func() { _ = a.redis.Close() })
+	if a.workRedis, err = redisClient(s.WorkRedisURL, func(o *redis.UniversalOptions) { o.ContextTimeoutEnabled = true }); err != nil {
+		return err
+	}
+	a.onClose(func() { _ = a.workRedis.Close() })
+	if a.remote, err = cache.NewRemote(a.redis, cache.RemoteOptions{Namespace: s.Namespace}); err != nil {
+		return err
+	}
+	a.bus = bus.Redis(a.redis, s.Namespace, bus.Options{Logger: a.logger})
+	a.limiter = limit.New(a.redis, limit.Options{Namespace: s.Namespace})
+	return nil
+}
+
+// notices is the bus as session and the caches see it.
+type notices struct{ *bus.Bus }
+
+// Subscribe implements session.Notices.
+func (n notices) Subscribe(ctx context.Context, topic string, deliver func([]byte), gap func()) (func(), error) {
+	return n.Bus.Subscribe(ctx, topic, bus.Listener{Deliver: deliver, Gap: gap})
+}
+
+func (a *app) openIdentity(ctx context.Context) (err error) {
+	s, hear := a.settings, notices{a.bus}
+	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID})
+	record := func(ctx context.Context, tx *store.Tx, e session.Event) error {
+		return a.audit.RecordTx(ctx, tx, auditEvent(e))
+	}
+	if a.keys, err = session.OpenKeys(ctx, a.db, a.secrets.ring, hear, session.KeyOptions{Algorithm: s.algorithm(), Audit: record}); err != nil {
+		return err
+	}
+	a.sessions, err = session.New(a.db, a.keys, a.secrets.tokens, a.remote, hear, session.Options{
+		Issuer: s.PublicURL, Audience: audience, Audit: record, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose(a.sessions.Close)
+	a.accounts, err = account.New(account.Parts{
+		DB: a.db, Ring: a.secrets.ring, Root: a.secrets.index, Hasher: password.New(password.Options{}),
+		Sessions: a.sessions, Audit: a.audit, Limiter: a.limiter, Notices: hear, Remote: a.remote,
+	}, account.Options{EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification))})
+	if err != nil {
+		return err
+	}
+	a.onClose(a.accounts.Close)
+	a.logins = login.New(a.db, a.accounts, a.sessions, a.audit, a.limiter, login.Limits{})
+	return nil
+}
+
+// auditEvent turns what session tells into a row of the audit.
+func auditEvent(e session.Event) audit.Event {
+	details := map[string]string{}
+	if e.Reason != "" {
+		details["reason"] = string(e.Reason)
+	}
+	if e.Count > 1 {
+		details["sessions"] = fmt.Sprint(e.Count)
+	}
+	return audit.Event{
+		Action: audit.Action(e.Action), By: e.By, Subject: e.User, Session: e.Session, Network: e.Network, Details: details,
+	}
+}
+
+func (a *app) openQueue(workers int) (err error) {
+	s := a.settings
+	wire := transport.Local(transport.Options{Namespace: s.Namespace, Logger: a.logger})
+	if a.workRedis != nil {
+		wire = transport.Redis(a.workRedis, transport.Options{Namespace: s.Namespace, Logger: a.logger})
+	}
+	kinds := jobs.Kinds(jobs.Options{AllowPrivate: s.AllowPrivateFetch})
+	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
+		Workers: workers, Shutdown: s.ShutdownTimeout, Logger: a.logger,
+	})
+	return err
+}
+
+// machinery runs what stands below HTTP until ctx ends. The queue ends first: its last writes need
+// the rest.
+func (a *app) machinery(ctx context.Context) error {
+	under, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var rooms errgroup.Group
+	rooms.Go(func() error { return named("bus", a.bus.Run(under)) })
+	rooms.Go(func() error { return named("sessions", a.sessions.Run(under)) })
+	rooms.Go(func() error { return a.janitor(under) })
+	if a.remote != nil {
+		rooms.Go(func() error { return named("cache", a.remote.Run(under)) })
+	}
+	err := named("queue", a.queue.Run(ctx))
+	stop()
+	return errors.Join(err, rooms.Wait())
+}
+
+func named(room string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", room, err)
+}
+
+// How often, and from what age on, files that nobody knows are removed.
+const (
+	sweepEvery = time.Hour
+	sweepAge   = 24 * time.Hour
+)
+
+// janitor removes uploads and artifacts that a crash has left behind.
+func (a *app) janitor(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		removed, err := a.files.Sweep(ctx, time.Now().Add(-sweepAge), func(key blob.Key) (bool, error) { return a.queue.Owned(ctx, key) })
+		if err != nil && ctx.Err() == nil {
+			a.logger.WarnContext(ctx, "files were not swept", "error", err)
+		}
+		if removed > 0 {
+			a.logger.InfoContext(ctx, "files that nobody knew were removed", "files", removed)
+		}
+	}
+}
+
+// The bounds of a goodbye.
+const (
+	drainTimeout = 10 * time.Second // for requests, sockets and streams
+	drainJitter  = 3 * time.Second  // over which sockets are told to come back
+)
+
+// run serves until ctx ends: then the server says that it is not ready, closes its listener, tells
+// sockets to come back, answers what it has begun, lets the jobs end or hands them back, and closes.
+func (a *app) run(ctx context.Context) error {
+	defer a.close()
+	machine, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var all errgroup.Group
+	failed := make(chan struct{}, 2)
+	all.Go(func() error {
+		defer func() { failed <- struct{}{} }()
+		return a.machinery(machine)
+	})
+	all.Go(func() error {
+		defer func() { failed <- struct{}{} }()
+		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	select {
+	case <-ctx.Done():
+	case <-failed:
+	}
+	a.drain()
+	stop()
+	return all.Wait()
+}
+
+func (a *app) drain() {
+	a.draining.Store(true)
+	a.logger.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	var ending errgroup.Group
+	ending.Go(func() error { return a.server.Shutdown(ctx) })
+	if a.edge != nil {
+		ending.Go(func() error { return a.edge.Drain(ctx) })
+	}
+	if err := ending.Wait(); err != nil {
+		a.logger.Warn("some requests were cut off", "error", err)
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"gatehouse/internal/fault"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+	"gatehouse/schema"
+)
+
+// migrateCommand brings the schema up to date and ends.
+type migrateCommand struct{}
+
+// Run implements the command.
+func (migrateCommand) Run(env *environment) error {
+	db, err := store.Open(env.ctx, env.settings.DatabaseURL, store.Options{})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := db.Migrate(env.ctx); err != nil {
+		return err
+	}
+	current, _, err := db.SchemaVersion(env.ctx)
+	if err == nil {
+		fmt.Fprintf(env.out, "The database's schema is version %d.\n", current)
+	}
+	return err
+}
+
+// tools builds the program without HTTP and workers for a command that does one thing.
+func tools(env *environment, do func(a *app) error) error {
+	s := env.settings
+	s.LogLevel = "warn"
+	a, err := newTools(env.ctx, s, env.log)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return do(a)
+}
+
+type adminCommand struct {
+	Create adminCreateCommand `cmd:"" help:"Make an administrator."`
+}
+
+// adminCreateCommand makes the first administrator: there is no default one.
+type adminCreateCommand struct {
+	Email        string `required:"" help:"The administrator's e-mail address."`
+	Name         string `help:"What they want to be called."`
+	PasswordFile string `help:"A file with the password; - or nothing reads it from standard input."`
+	Promote      bool   `help:"Make an existing account an administrator instead of refusing."`
+}
+
+// Run implements the command.
+func (c adminCreateCommand) Run(env *environment) error {
+	return tools(env, func(a *app) error {
+		password := ""
+		if !c.Promote {
+			var err error
+			if password, err = readPassword(c.PasswordFile, env.out); err != nil {
+				return err
+			}
+		}
+		user, err := a.accounts.CreateAdmin(env.ctx, c.Email, password, c.Name, c.Promote)
+		if f, ok := fault.As(err); ok {
+			return errors.New(f.Message)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(env.out, "%s is an administrator.\n", user.ID)
+		return nil
+	})
+}
+
+// readPassword reads one line: from a file, or from standard input, without an echo on a terminal.
+func readPassword(path string, out io.Writer) (string, error) {
+	if path != "" && path != "-" {
+		content, err := os.ReadFile(path)
+		return strings.TrimRight(string(content), "\r\n"), err
+	}
+	if in := int(os.Stdin.Fd()); term.IsTerminal(in) {
+		fmt.Fprint(out, "Password: ")
+		typed, err := term.ReadPassword(in)
+		fmt.Fprintln(out)
+		return string(typed), err
+	}
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+type configCommand struct {
+	Check configCheckCommand `cmd:"" help:"Show the settings in force, secrets masked, and refuse contradictions."`
+}
+
+type configCheckCommand struct{}
+
+// Run implements the command. The settings have been checked before it runs.
+func (configCheckCommand) Run(env *environment) error {
+	for _, line := range env.settings.masked() {
+		fmt.Fprintln(env.out, line)
+	}
+	return nil
+}
+
+type keysCommand struct {
+	Rotate keysRotateCommand `cmd:"" help:"Sign with the next key from now on; tokens of the last one stay good until they expire."`
+}
+
+type keysRotateCommand struct{}
+
+// Run implements the command.
+func (keysRotateCommand) Run(env *environment) error {
+	return tools(env, func(a *app) error {
+		if err := a.keys.Rotate(env.ctx, viewer.System()); err != nil {
+			return err
+		}
+		fmt.Fprintln(env.out, "The next key signs from now on. Running servers follow within half a minute.")
+		return nil
+	})
+}
+
+type schemaCommand struct{}
+
+// Run implements the command.
+func (schemaCommand) Run(env *environment) error {
+	_, err := io.WriteString(env.out, schema.SDL())
+	return err
+}
+
+type versionCommand struct{}
+
+// Run implements the command.
+func (versionCommand) Run(env *environment) error {
+	_, err := fmt.Fprintln(env.out, "gatehouse", version)
+	return err
+}
+
+// newTools builds as much of the program as a command needs, also beside a running server.
+func newTools(ctx context.Context, s Settings, log io.Writer) (*app, error) {
+	s.beside = true
+	return newApp(ctx, s, log, 0)
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"gatehouse/internal/secret"
+	"gatehouse/internal/store"
+	"gatehouse/internal/telemetry"
+	"gatehouse/session/token"
+)
+
+// Settings are what an operator can set. A field's help says what it needs and how it plays with
+// others; docs/operations.md is the table.
+type Settings struct {
+	Env               string        `enum:"development,production" default:"development" help:"development or production. Production refuses to start without its own secrets."`
+	Addr              string        `help:"Where to listen; 127.0.0.1:8080 for serve, 127.0.0.1:8081 for worker."`
+	Data              string        `default:"./data" help:"The folder for files and, with SQLite, the database."`
+	DatabaseURL       string        `help:"sqlite:PATH or postgres://…; SQLite in the data folder when left out."`
+	RedisURL          []string      `help:"redis://… or rediss://…: cache, messages between servers, limits. Several for Cluster, or for Sentinel with ?master_name=."`
+	WorkRedisURL      []string      `help:"Redis for the queue; the same as redis-url when left out. It must not evict."`
+	Workers           int           `default:"-1" help:"Jobs at once in this process; -1: four a core. 0 needs workers elsewhere, and so Redis."`
+	PublicURL         string        `help:"Where clients reach the server, e.g. https://api.example.com. Links and tokens carry it."`
+	EmailVerification string        `help:"required or optional: whether an address must be confirmed before the first sign-in. optional in development."`
+	SecretKey         string        `help:"32 random bytes in base64url, from which all keys at rest are made. Made in the data folder in development."`
+	SigningAlgorithm  string        `enum:"EdDSA,ES256,RS256" default:"EdDSA" help:"Of access tokens: EdDSA, ES256 or RS256."`
+	AllowedOrigins    []string      `help:"Other origins whose pages may call the API, e.g. https://app.example.com."`
+	TrustedProxies    []string      `help:"Networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8."`
+	Namespace         string        `default:"gatehouse" help:"Begins every Redis key; deployments that share a Redis need different ones."`
+	PersistedQueries  string        `help:"A JSON file of allow-listed operations: hash to document." type:"path"`
+	PersistedOnly     bool          `help:"Run allow-listed operations only; needs persisted-queries."`
+	MaxUploadBytes    int64         `default:"2147483648" help:"The largest multipart request, in bytes."`
+	AllowPrivateFetch bool          `help:"Let jobs fetch from loopback and private addresses."`
+	ShutdownTimeout   time.Duration `default:"20s" help:"How long jobs in hand may go on after the signal to stop."`
+	LogLevel          string        `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat         string        `enum:"text,json," default:"" help:"text or json; text in development."`
+	MetricsToken      string        `help:"When set, /metrics asks for it as a Bearer token."`
+	DebugAddr         string        `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
+
+	beside  bool // this process only helps one that may be running
+	root    secret.Key
+	proxies []netip.Prefix
+	public  *url.URL
+}
+
+// production reports whether real people depend on this process.
+func (s Settings) production() bool { return s.Env == "production" }
+
+// sqlite reports whether the database is a file of this machine.
+func (s Settings) sqlite() bool { return strings.HasPrefix(s.DatabaseURL, "sqlite:") }
+
+// complete fills in what was left out and refuses what contradicts itself. All complaints come at once.
+func (s Settings) complete(command string) (Settings, error) {
+	if s.DatabaseURL == "" {
+		s.DatabaseURL = "sqlite:" + filepath.Join(s.Data, "gatehouse.db")
+	}
+	if s.Addr == "" {
+		s.Addr = "127.0.0.1:8080"
+		if command == "worker" {
+			s.Addr = "127.0.0.1:8081"
+		}
+	}
+	if len(s.WorkRedisURL) == 0 {
+		s.WorkRedisURL = s.RedisURL
+	}
+	if s.Workers == -1 {
+		s.Workers = 4 * runtime.GOMAXPROCS(0)
+	}
+	if s.LogFormat == "" {
+		s.LogFormat = string(telemetry.Text)
+		if s.production() {
+			s.LogFormat = string(telemetry.JSON)
+		}
+	}
+	if s.EmailVerification == "" {
+		s.EmailVerification = "optional"
+		if s.production() {
+			s.EmailVerification = "required"
+		}
+	}
+	var problems []error
+	refuse := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	s.checkAddresses(refuse)
+	s.checkSecrets(refuse)
+	if s.runs(command) {
+		s.checkRoles(command, refuse)
+	}
+	return s, errors.Join(problems...)
+}
+
+// runs reports whether command starts the server's machinery.
+func (s Settings) runs(command string) bool {
+	return command == "serve" || command == "worker" || strings.HasPrefix(command, "config")
+}
+
+func (s *Settings) checkAddresses(refuse func(string, ...any)) {
+	host, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		refuse("addr %q is no address to listen at; write HOST:PORT, e.g. 127.0.0.1:8080", s.Addr)
+	}
+	if s.PublicURL == "" {
+		if s.production() {
+			refuse("production needs public-url, e.g. https://api.example.com: links and tokens carry it")
+		}
+		if host == "" || host == "0.0.0.0" || host == "::" {
+			host = "localhost"
+		}
+		s.PublicURL = "http://" + net.JoinHostPort(host, port)
+	}
+	s.PublicURL = strings.TrimSuffix(s.PublicURL, "/")
+	s.public, err = url.Parse(s.PublicURL)
+	if err != nil || s.public.Host == "" || (s.public.Scheme != "http" && s.public.Scheme != "https") || s.public.Path != "" {
+		refuse("public-url %q is no web address; write SCHEME://HOST without a path", s.PublicURL)
+		s.public = &url.URL{}
+	}
+	if s.production() && s.public.Scheme == "http" {
+		refuse("production needs an https public-url: cookies and tokens would travel in clear; terminate TLS in front and write https://…")
+	}
+	for _, network := range s.TrustedProxies {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			refuse("trusted-proxies: %q is no network; write e.g. 10.0.0.0/8 or 192.0.2.7/32", network)
+			continue
+		}
+		s.proxies = append(s.proxies, prefix)
+	}
+	for _, origin := range s.AllowedOrigins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || u.Path != "" || strings.Contains(origin, "*") {
+			refuse("allowed-origins: %q is no origin; write SCHEME://HOST[:PORT], without wildcard or path", origin)
+		}
+	}
+	if s.DebugAddr != "" && !isLoopback(s.DebugAddr) {
+		refuse("debug-addr %q is open to the network; profiles hold secrets: write 127.0.0.1:PORT", s.DebugAddr)
+	}
+}
+
+func (s *Settings) checkSecrets(refuse func(string, ...any)) {
+	if s.SecretKey == "" {
+		if s.production() {
+			refuse("production needs secret-key: 32 random bytes in base64url (head -c 32 /dev/urandom | basenc --base64url); keep it, nothing at rest can be read without it")
+		}
+		return
+	}
+	key, err := secret.ParseKey(s.SecretKey)
+	if err != nil {
+		refuse("secret-key is not 32 bytes in base64url")
+		return
+	}
+	s.root = key
+}
+
+func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
+	if s.Workers < 0 {
+		refuse("workers is %d; write -1 for four a core, or 0 and more", s.Workers)
+	}
+	if command == "worker" && s.Workers == 0 {
+		refuse("a worker with workers 0 does nothing")
+	}
+	if command == "worker" && len(s.WorkRedisURL) == 0 {
+		refuse("worker needs redis-url: without Redis the jobs wait inside the server's process")
+	}
+	if command == "serve" && s.Workers == 0 && len(s.WorkRedisURL) == 0 {
+		refuse("workers 0 without Redis: nobody would ever run a job; set redis-url and start workers, or leave workers out")
+	}
+	if len(s.RedisURL) == 0 && len(s.WorkRedisURL) > 0 {
+		refuse("work-redis-url without redis-url: servers could not tell each other of revoked sessions; set redis-url too")
+	}
+	if s.PersistedOnly && s.PersistedQueries == "" {
+		refuse("persisted-only without persisted-queries: every operation would be refused")
+	}
+	if s.EmailVerification != "required" && s.EmailVerification != "optional" {
+		refuse("email-verification is %q; write required or optional", s.EmailVerification)
+	}
+	if s.EmailVerification == "required" {
+		refuse("email-verification required needs mail to be sent, which this version cannot: write optional")
+	}
+	if s.MaxUploadBytes < 1<<20 {
+		refuse("max-upload-bytes is below 1 MiB")
+	}
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (s Settings) level() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // the command line knows only levels
+	return level
+}
+
+func (s Settings) algorithm() token.Algorithm { return token.Algorithm(s.SigningAlgorithm) }
+
+// masked returns the settings as lines that may be shown.
+func (s Settings) masked() []string {
+	hidden := func(v string) string {
+		if v == "" {
+			return "(not set)"
+		}
+		return "(set, hidden)"
+	}
+	redacted := func(urls []string) string {
+		shown := make([]string, len(urls))
+		for i, u := range urls {
+			shown[i] = store.Redact(u)
+		}
+		return strings.Join(shown, ",")
+	}
+	return []string{
+		"env                 " + s.Env,
+		"addr                " + s.Addr,
+		"data                " + s.Data,
+		"database-url        " + store.Redact(s.DatabaseURL),
+		"redis-url           " + redacted(s.RedisURL),
+		"work-redis-url      " + redacted(s.WorkRedisURL),
+		fmt.Sprintf("workers             %d", s.Workers),
+		"public-url          " + s.PublicURL,
+		"email-verification  " + s.EmailVerification,
+		"secret-key          " + hidden(s.SecretKey),
+		"signing-algorithm   " + s.SigningAlgorithm,
+		"allowed-origins     " + strings.Join(s.AllowedOrigins, ","),
+		"trusted-proxies     " + strings.Join(s.TrustedProxies, ","),
+		"namespace           " + s.Namespace,
+		"persisted-queries   " + s.PersistedQueries,
+		fmt.Sprintf("persisted-only      %t", s.PersistedOnly),
+		fmt.Sprintf("max-upload-bytes    %d", s.MaxUploadBytes),
+		fmt.Sprintf("allow-private-fetch %t", s.AllowPrivateFetch),
+		fmt.Sprintf("shutdown-timeout    %v", s.ShutdownTimeout),
+		"log-level           " + s.LogLevel,
+		"log-format          " + s.LogFormat,
+		"metrics-token       " + hidden(s.MetricsToken),
+		"debug-addr          " + s.DebugAddr,
+	}
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/internal/fault"
+	"gatehouse/internal/viewer"
+	"gatehouse/resolvers"
+	edge "gatehouse/server/transport"
+	"gatehouse/session"
+)
+
+const levelDebug = slog.LevelDebug
+
+// now is the program's clock.
+func now() time.Time { return time.Now() }
+
+func is(err, target error) bool { return errors.Is(err, target) }
+
+// doorkeeper finds out who stands behind a request.
+type doorkeeper struct {
+	sessions *session.Sessions
+	settings Settings
+}
+
+// Request reads the Authorization header (RFC 6750 §2.1) or, in cookie mode, the cookies.
+func (d *doorkeeper) Request(r *http.Request) (edge.Caller, error) {
+	request := &resolvers.Request{Origin: session.Origin{Agent: r.UserAgent(), IP: d.address(r)}}
+	if token, err := bearer(r.Header.Get("Authorization")); err != nil || token != "" {
+		if err != nil {
+			return edge.Caller{}, err
+		}
+		return d.caller(r.Context(), token, request)
+	}
+	cookies, asked := d.cookies(r)
+	if !asked {
+		return anonymous(request), nil
+	}
+	request.Cookies = cookies
+	if token := cookies.access(); token != "" {
+		caller, err := d.caller(r.Context(), token, request)
+		if fault.Is(err, fault.Unauthenticated) { // a stale cookie is no reason to refuse a sign-in
+			return anonymous(request), nil
+		}
+		return caller, err
+	}
+	return anonymous(request), nil
+}
+
+// Socket takes the token of connection_init, or the cookie of the handshake.
+func (d *doorkeeper) Socket(r *http.Request, authorization string) (edge.Caller, error) {
+	request := &resolvers.Request{Origin: session.Origin{Agent: r.UserAgent(), IP: d.address(r)}}
+	token := authorization
+	if strings.Contains(authorization, " ") {
+		var err error
+		if token, err = bearer(authorization); err != nil {
+			return edge.Caller{}, err
+		}
+	}
+	if token == "" {
+		token = cookieValue(r, accessCookie) // the handshake's Origin has been checked
+	}
+	if token == "" {
+		return anonymous(request), nil
+	}
+	return d.caller(r.Context(), token, request)
+}
+
+func (d *doorkeeper) caller(ctx context.Context, token string, request *resolvers.Request) (edge.Caller, error) {
+	v, credential, err := d.sessions.Authenticate(ctx, token)
+	if err != nil {
+		return edge.Caller{}, err
+	}
+	return edge.Caller{
+		Attach: func(ctx context.Context) context.Context {
+			return resolvers.WithRequest(viewer.With(ctx, v), request)
+		},
+		Subject:   string(credential.Session),
+		ExpiresAt: credential.ExpiresAt,
+		Watch: func(ended func(reason string)) (stop func()) {
+			return d.sessions.Watch(credential.Session, func(reason session.Reason) { ended(string(reason)) })
+		},
+	}, nil
+}
+
+func anonymous(request *resolvers.Request) edge.Caller {
+	return edge.Caller{Attach: func(ctx context.Context) context.Context { return resolvers.WithRequest(ctx, request) }}
+}
+
+// bearer returns the token of an Authorization header, "" when there is no header.
+func bearer(header string) (string, error) {
+	if header == "" {
+		return "", nil
+	}
+	scheme, token, found := strings.Cut(header, " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", fault.New(fault.Unauthenticated, "", "The Authorization header is not of the form: Bearer TOKEN.")
+	}
+	return strings.TrimSpace(token), nil
+}
+
+// address returns where the request comes from. X-Forwarded-For is read from its end, as far as
+// trusted proxies have written it.
+func (d *doorkeeper) address(r *http.Request) netip.Addr {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip := remote.Addr().Unmap()
+	if len(d.settings.proxies) == 0 {
+		return ip
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && d.trusted(ip); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		ip = hop.Unmap()
+	}
+	return ip
+}
+
+func (d *doorkeeper) trusted(ip netip.Addr) bool {
+	return slices.ContainsFunc(d.settings.proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// The cookies of cookie mode. The prefix binds them to this very host and to TLS (RFC 6265bis §4.1.3);
+// browsers count http://localhost as secure.
+const (
+	accessCookie  = "__Host-gh_access"
+	refreshCookie = "__Host-gh_refresh"
+)
+
+// sessionHeader asks for cookie mode. That it is a custom header makes a foreign page's browser ask
+// first, which is half of the defence against CSRF; the other half is the origin.
+const sessionHeader = "Gatehouse-Session"
+
+// jar is the cookies of one request and its answer.
+type jar struct {
+	r *http.Request
+	w http.ResponseWriter
+}
+
+type writerKey struct{}
+
+// cookies returns the request's jar when it asks for cookie mode from where that is allowed.
+func (d *doorkeeper) cookies(r *http.Request) (jar, bool) {
+	w, ok := r.Context().Value(writerKey{}).(http.ResponseWriter)
+	if !ok || !strings.EqualFold(r.Header.Get(sessionHeader), "cookie") || !d.ours(r) {
+		return jar{}, false
+	}
+	return jar{r, w}, true
+}
+
+// ours reports whether the request comes from a page of this server or of an allowed origin, or
+// from no page at all.
+func (d *doorkeeper) ours(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || origin == d.settings.PublicURL || slices.Contains(d.settings.AllowedOrigins, origin) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && sameHost(u, r.Host)
+}
+
+// sameHost reports whether a page of u is served by host itself, on plain HTTP in development.
+func sameHost(u *url.URL, host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	ip, _ := netip.ParseAddr(name)
+	local := name == "localhost" || ip.IsLoopback()
+	return u.Host == host && (u.Scheme == "https" || local)
+}
+
+func cookieValue(r *http.Request, name string) string {
+	c, err := r.Cookie(name)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+func (j jar) access() string { return cookieValue(j.r, accessCookie) }
+
+// Refresh implements resolvers.Cookies.
+func (j jar) Refresh() string { return cookieValue(j.r, refreshCookie) }
+
+// Set implements resolvers.Cookies.
+func (j jar) Set(t session.Tokens) {
+	j.put(accessCookie, t.Access, t.AccessExpiresAt)
+	j.put(refreshCookie, t.Refresh, t.RefreshExpiresAt)
+}
+
+// Clear implements resolvers.Cookies.
+func (j jar) Clear() {
+	j.put(accessCookie, "", time.Unix(1, 0))
+	j.put(refreshCookie, "", time.Unix(1, 0))
+}
+
+func (j jar) put(name, value string, until time.Time) {
+	age := int(time.Until(until) / time.Second)
+	if age <= 0 {
+		age = -1
+	}
+	http.SetCookie(j.w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: age, Expires: until,
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}

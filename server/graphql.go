@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+
+	"gatehouse/dataloaders"
+	"gatehouse/graph"
+	"gatehouse/internal/blob"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/marshal"
+	"gatehouse/internal/telemetry"
+	"gatehouse/internal/viewer"
+	"gatehouse/resolvers"
+	"gatehouse/server/guard"
+	edge "gatehouse/server/transport"
+)
+
+// openGraphQL builds the executor with its guards, and the transports over it.
+func (a *app) openGraphQL() error {
+	signer, err := blob.NewSigner(a.secrets.links)
+	if err != nil {
+		return err
+	}
+	s := a.settings
+	root := &resolvers.Resolver{
+		Accounts: a.accounts, Logins: a.logins, Sessions: a.sessions, Queue: a.queue, Files: a.files, Signer: signer,
+		Limiter: a.limiter, PublicURL: s.PublicURL, Version: version, Now: now,
+	}
+	presenter := resolvers.Presenter{Logger: a.logger, RequestID: telemetry.RequestID, Hints: !s.production()}
+	a.executor = executor.New(graph.NewExecutableSchema(graph.Config{Resolvers: root, Directives: root.Directives()}))
+	options, err := a.guards()
+	if err != nil {
+		return err
+	}
+	if err := guard.Install(a.executor, options); err != nil {
+		return err
+	}
+	a.executor.SetErrorPresenter(presenter.Present)
+	a.executor.SetRecoverFunc(presenter.Recover)
+	source := dataloaders.NewSource(a.accounts, a.sessions, a.queue)
+	a.executor.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+		return next(dataloaders.With(ctx, source.New()))
+	})
+	a.edge = edge.New(a.executor, edge.Options{
+		Authenticator: &doorkeeper{sessions: a.sessions, settings: s},
+		Stage:         stage{a.files, s.MaxUploadBytes},
+		Present:       presenter.Present,
+		RequestID:     telemetry.RequestID,
+		Origins:       s.AllowedOrigins,
+		DrainJitter:   drainJitter,
+		// A multipart request holds more than its files: names, boundaries, the operation.
+		MaxUploadBytes: s.MaxUploadBytes + 2<<20,
+		Observer: edge.Observer{
+			Finished:      a.finished,
+			Sockets:       func(n int) { a.metrics.Sockets.Add(float64(n)) },
+			Subscriptions: func(n int) { a.metrics.Subscriptions.Add(float64(n)) },
+		},
+	})
+	return nil
+}
+
+func (a *app) guards() (guard.Options, error) {
+	s := a.settings
+	o := guard.Options{
+		Introspection: func(ctx context.Context) bool { return !s.production() || viewer.From(ctx).May(viewer.Introspect) },
+		Suggestions:   !s.production(),
+	}
+	if s.PersistedQueries == "" {
+		return o, nil
+	}
+	file, err := os.Open(s.PersistedQueries)
+	if err != nil {
+		return o, fmt.Errorf("read persisted-queries: %w", err)
+	}
+	defer file.Close()
+	o.Persisted.OnlyAllowListed = s.PersistedOnly
+	o.Persisted.AllowList, err = guard.ReadAllowList(file)
+	return o, err
+}
+
+// finished counts an operation, and logs it for those who look closely.
+func (a *app) finished(ctx context.Context, f edge.Finished) {
+	a.metrics.Operation(f.Kind, f.Transport, f.Took, f.Codes)
+	if a.logger.Enabled(ctx, levelDebug) {
+		a.logger.DebugContext(ctx, "operation", "kind", f.Kind, "name", f.Name, "transport", f.Transport,
+			"took", f.Took, "codes", f.Codes)
+	}
+}
+
+// stage keeps uploads in the store of files until a resolver claims them.
+type stage struct {
+	files *blob.Store
+	limit int64 // bytes of one file
+}
+
+// Stage implements the transport's Stage.
+func (s stage) Stage(ctx context.Context, file edge.UploadedFile) (any, func(), error) {
+	upload, err := s.files.Receive(ctx, file.Name, file.Body, s.limit)
+	if err != nil {
+		return nil, func() {}, uploadFault(err, s.limit)
+	}
+	return marshal.Staged{Upload: upload}, func() { _ = s.files.Delete(context.WithoutCancel(ctx), upload.Key) }, nil
+}
+
+func uploadFault(err error, limit int64) error {
+	if is(err, blob.ErrTooLarge) {
+		return fault.New(fault.LimitExceeded, "", fmt.Sprintf("A file has at most %d bytes.", limit)).With(err)
+	}
+	return err
+}

@@ -1,0 +1,164 @@
+package guard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/maypok86/otter/v2"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+)
+
+const (
+	defaultPersistedBytes = 8 << 20
+	persistedBytes        = 256 // what an entry takes beside its text
+	maxAllowListBytes     = 64 << 20
+	pendingHash           = "guard.pendingHash" // key of the operation's own notes
+)
+
+// PersistedOptions say how documents are found by hash. The zero value: automatic persisted queries
+// on, no allow-list.
+type PersistedOptions struct {
+	// AllowList maps a hash to its document; see ReadAllowList.
+	AllowList map[string]string
+	// OnlyAllowListed refuses every document that is not on the list, also in full text, and turns
+	// automatic persisted queries off. It needs an AllowList.
+	OnlyAllowListed bool
+	// Off turns automatic persisted queries off; an AllowList is still served.
+	Off bool
+	// CacheBytes bounds the memory of automatic persisted queries; 0 means 8 MiB.
+	CacheBytes int
+}
+
+// ReadAllowList reads a JSON object of hash to document, at most 64 MiB. A key of 64 hexadecimal digits
+// must be the SHA-256 of its document; other keys are taken as they are.
+func ReadAllowList(r io.Reader) (map[string]string, error) {
+	var list map[string]string
+	decoder := json.NewDecoder(io.LimitReader(r, maxAllowListBytes))
+	if err := decoder.Decode(&list); err != nil {
+		return nil, fmt.Errorf("read allow-list: %w", err)
+	}
+	for key, document := range list {
+		if raw, err := hex.DecodeString(key); err == nil && len(raw) == sha256.Size && !strings.EqualFold(key, hashOf(document)) {
+			return nil, fmt.Errorf("read allow-list: key %s is not the SHA-256 of its document, %s", key, hashOf(document))
+		}
+	}
+	return list, nil
+}
+
+// persisted is the executor extension. It speaks Apollo's protocol: extensions.persistedQuery holds
+// version 1 and sha256Hash; a hash alone asks for a known document, a hash with its document makes it known.
+type persisted struct {
+	options PersistedOptions
+	allowed map[string]bool // documents of the list, by text
+	learned *otter.Cache[string, string]
+}
+
+func newPersisted(options PersistedOptions) (*persisted, error) {
+	if options.OnlyAllowListed && len(options.AllowList) == 0 {
+		return nil, errors.New("only allow-listed documents are to be served, but the allow-list is empty")
+	}
+	if options.CacheBytes <= 0 {
+		options.CacheBytes = defaultPersistedBytes
+	}
+	p := &persisted{options: options, allowed: make(map[string]bool, len(options.AllowList))}
+	for _, document := range options.AllowList {
+		p.allowed[document] = true
+	}
+	p.learned = otter.Must(&otter.Options[string, string]{
+		MaximumWeight: uint64(options.CacheBytes),
+		Weigher:       func(_, document string) uint32 { return uint32(persistedBytes + len(document)) },
+	})
+	return p, nil
+}
+
+func (*persisted) ExtensionName() string { return "Persisted" }
+
+func (*persisted) Validate(graphql.ExecutableSchema) error { return nil }
+
+// MutateOperationParameters puts the document behind a hash into the request.
+func (p *persisted) MutateOperationParameters(ctx context.Context, request *graphql.RawParams) *gqlerror.Error {
+	hash, given, err := hashIn(request.Extensions)
+	if err != nil {
+		return err
+	}
+	if given && request.Query == "" {
+		return p.find(hash, request)
+	}
+	if p.options.OnlyAllowListed && !p.allowed[request.Query] {
+		return refusal(CodeNotOnAllowList, "This server answers only documents of its allow-list.", "Send the hash of a released document.")
+	}
+	if given {
+		return p.note(ctx, hash, request.Query)
+	}
+	return nil
+}
+
+func (p *persisted) find(hash string, request *graphql.RawParams) *gqlerror.Error {
+	if document, ok := p.options.AllowList[hash]; ok {
+		request.Query = document
+		return nil
+	}
+	if p.options.OnlyAllowListed {
+		return refusal(CodeNotOnAllowList, "This server answers only documents of its allow-list.", "Send the hash of a released document.")
+	}
+	if p.options.Off {
+		return refusal(CodeHashNotSupported, messageHashNotEnabled, "")
+	}
+	document, ok := p.learned.GetIfPresent(hash)
+	if !ok {
+		return refusal(CodeHashNotFound, messageHashNotFound, "")
+	}
+	request.Query = document
+	return nil
+}
+
+// note remembers the hash until the document has been validated.
+func (p *persisted) note(ctx context.Context, hash, document string) *gqlerror.Error {
+	if hashOf(document) != hash {
+		return refusal(CodeBadInput, "extensions.persistedQuery.sha256Hash is not the SHA-256 of the document.", "")
+	}
+	if !p.options.Off && !p.options.OnlyAllowListed && len(document) <= maxCachedDocument {
+		graphql.GetOperationContext(ctx).Stats.SetExtension(pendingHash, hash)
+	}
+	return nil
+}
+
+// MutateOperationContext keeps the document of a noted hash: here it has passed validation.
+func (p *persisted) MutateOperationContext(_ context.Context, operation *graphql.OperationContext) *gqlerror.Error {
+	if hash, ok := operation.Stats.GetExtension(pendingHash).(string); ok {
+		p.learned.Set(hash, operation.RawQuery)
+	}
+	return nil
+}
+
+// hashIn reads extensions.persistedQuery; given is false when there is none.
+func hashIn(extensions map[string]any) (hash string, given bool, _ *gqlerror.Error) {
+	entry, given := extensions["persistedQuery"]
+	if !given || entry == nil {
+		return "", false, nil
+	}
+	object, ok := entry.(map[string]any)
+	if !ok {
+		return "", false, refusal(CodeBadInput, "extensions.persistedQuery must be an object.", "")
+	}
+	if version := fmt.Sprint(object["version"]); version != "1" {
+		return "", false, refusal(CodeBadInput, "extensions.persistedQuery.version must be 1.", "")
+	}
+	hash, ok = object["sha256Hash"].(string)
+	if !ok || hash == "" || len(hash) > 2*sha256.Size {
+		return "", false, refusal(CodeBadInput, "extensions.persistedQuery.sha256Hash must be a hash of at most 64 characters.", "")
+	}
+	return hash, true, nil
+}
+
+func hashOf(document string) string {
+	sum := sha256.Sum256([]byte(document))
+	return hex.EncodeToString(sum[:])
+}

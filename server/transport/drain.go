@@ -1,0 +1,105 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/vektah/gqlparser/v2/gqlerror"
+)
+
+// member is an open socket or event stream.
+type member interface {
+	// goodbye ends the member after a while, telling the client to come back.
+	goodbye(after time.Duration)
+	// cut ends it now, telling nobody.
+	cut()
+}
+
+// register knows the open sockets and streams. The zero value is ready.
+type register struct {
+	mu       sync.Mutex
+	members  map[member]struct{}
+	draining bool
+	empty    chan struct{} // closed once draining and empty
+}
+
+// join is false when no more may come.
+func (r *register) join(m member) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining {
+		return false
+	}
+	if r.members == nil {
+		r.members = make(map[member]struct{})
+	}
+	r.members[m] = struct{}{}
+	return true
+}
+
+func (r *register) leave(m member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.members, m)
+	if r.draining && len(r.members) == 0 {
+		close(r.empty)
+	}
+}
+
+// shut lets nobody join any more; empty is closed when the last has left.
+func (r *register) shut() (empty <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.draining {
+		r.draining, r.empty = true, make(chan struct{})
+		if len(r.members) == 0 {
+			close(r.empty)
+		}
+	}
+	return r.empty
+}
+
+func (r *register) all() []member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	members := make([]member, 0, len(r.members))
+	for m := range r.members {
+		members = append(members, m)
+	}
+	return members
+}
+
+// Drain takes no more sockets and event streams (they get 503) and ends the open ones: sockets with
+// code 1012, streams with a complete event, spread over Options.DrainJitter or half the time ctx has
+// left. It returns when the last has ended; when ctx ends first it cuts the rest and says so. Plain
+// requests are left to http.Server.Shutdown. It may be called again.
+func (h *Handler) Drain(ctx context.Context) error {
+	empty := h.live.shut()
+	spread := h.options.DrainJitter
+	if deadline, ok := ctx.Deadline(); ok {
+		spread = max(1, min(spread, time.Until(deadline)/2))
+	}
+	for _, m := range h.live.all() {
+		m.goodbye(rand.N(spread))
+	}
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+	}
+	left := h.live.all()
+	for _, m := range left {
+		m.cut()
+	}
+	return fmt.Errorf("drain: cut %d open connections: %w", len(left), ctx.Err())
+}
+
+// goingAway answers those who come while the handler drains.
+func (e *exchange) goingAway() {
+	e.w.Header().Set("Retry-After", "1")
+	e.fail(&failure{status: http.StatusServiceUnavailable, errs: gqlerror.List{requestError(codeInternal, "This server is going away: come back in a second.")}})
+}

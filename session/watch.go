@@ -1,0 +1,152 @@
+package session
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"gatehouse/internal/viewer"
+)
+
+// Watch calls ended once, when the session ends on whatever server: at once when it is revoked, at
+// the latest half a minute after it expired. ended must not block; closing a channel is its usual
+// work. stop gives up the watch; ended may be called once more while stop runs, not afterwards.
+// Run must be running.
+func (s *Sessions) Watch(id viewer.SessionID, ended func(Reason)) (stop func()) {
+	w := &watcher{session: id, ended: ended}
+	s.watchers.add(w)
+	return func() { s.watchers.remove(w) }
+}
+
+type watcher struct {
+	session viewer.SessionID
+	ended   func(Reason)
+	stopped atomic.Bool
+}
+
+// watchers is who waits for the end of which session.
+type watchers struct {
+	mu        sync.Mutex
+	bySession map[viewer.SessionID][]*watcher
+	due       map[viewer.SessionID]bool // to be looked up in the database
+	check     chan struct{}             // holds one value when some became due
+}
+
+func newWatchers() watchers {
+	return watchers{
+		bySession: make(map[viewer.SessionID][]*watcher),
+		due:       make(map[viewer.SessionID]bool),
+		check:     make(chan struct{}, 1),
+	}
+}
+
+// add puts one in force. Its session is due: it may have ended since the caller looked.
+func (w *watchers) add(one *watcher) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bySession[one.session] = append(w.bySession[one.session], one)
+	w.due[one.session] = true
+	w.wake()
+}
+
+func (w *watchers) remove(one *watcher) {
+	one.stopped.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rest := slices.DeleteFunc(w.bySession[one.session], func(o *watcher) bool { return o == one })
+	if len(rest) == 0 {
+		w.forget(one.session)
+		return
+	}
+	w.bySession[one.session] = rest
+}
+
+// end calls each watcher of id.
+func (w *watchers) end(id viewer.SessionID, reason Reason) {
+	w.mu.Lock()
+	waiting := w.bySession[id]
+	w.forget(id)
+	w.mu.Unlock()
+	for _, one := range waiting {
+		if !one.stopped.Load() {
+			one.ended(reason)
+		}
+	}
+}
+
+func (w *watchers) forget(id viewer.SessionID) {
+	delete(w.bySession, id)
+	delete(w.due, id)
+}
+
+// recheck makes all due: messages may have been missed, or sessions may have expired.
+func (w *watchers) recheck() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.bySession {
+		w.due[id] = true
+	}
+	w.wake()
+}
+
+func (w *watchers) wake() {
+	select {
+	case w.check <- struct{}{}:
+	default:
+	}
+}
+
+// takeDue returns what is due and takes it as looked up.
+func (w *watchers) takeDue() []viewer.SessionID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ids := slices.Collect(maps.Keys(w.due))
+	clear(w.due)
+	return ids
+}
+
+// giveBack makes ids due again, for the next turn.
+func (w *watchers) giveBack(ids []viewer.SessionID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range ids {
+		if len(w.bySession[id]) > 0 {
+			w.due[id] = true
+		}
+	}
+}
+
+// checkWatched looks up the sessions that are due, and tells of those that have ended.
+func (s *Sessions) checkWatched(ctx context.Context) error {
+	ids := s.watchers.takeDue()
+	if len(ids) == 0 {
+		return nil
+	}
+	found, err := s.ByIDs(ctx, ids)
+	if err != nil {
+		s.watchers.giveBack(ids)
+		return err
+	}
+	for _, id := range ids {
+		if reason := s.endOf(found, id); reason != "" {
+			s.watchers.end(id, reason)
+		}
+	}
+	return nil
+}
+
+// endOf is why the session id has ended, "" while it lives.
+func (s *Sessions) endOf(found map[viewer.SessionID]Session, id viewer.SessionID) Reason {
+	session, exists := found[id]
+	switch {
+	case !exists:
+		return Expired
+	case !session.RevokedAt.IsZero():
+		return session.Reason
+	case !s.now().Before(session.ExpiresAt):
+		return Expired
+	}
+	return ""
+}
