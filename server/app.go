@@ -128,7 +128,7 @@ func (a *app) openStore(ctx context.Context) error {
 		}
 		a.onClose(unlock)
 	}
-	if a.db, err = store.Open(ctx, s.DatabaseURL, store.Options{Logger: a.logger}); err != nil {
+	if a.db, err = store.Open(ctx, s.DatabaseURL, store.Options{Logger: a.logger, Trace: s.trace}); err != nil {
 		return err
 	}
 	a.onClose(func() { _ = a.db.Close() })

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,7 +46,8 @@ type Settings struct {
 	MetricsToken      string        `help:"When set, /metrics asks for it as a Bearer token."`
 	DebugAddr         string        `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
 
-	beside  bool // this process only helps one that may be running
+	beside  bool                          // this process only helps one that may be running
+	trace   func(context.Context, string) // hears every SQL statement; of tests
 	root    secret.Key
 	proxies []netip.Prefix
 	public  *url.URL
