@@ -5,21 +5,27 @@ import (
 	"errors"
 	"fmt"
 
+	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/store"
 )
 
 // Enqueue writes the job in a transaction of its own; see [Queue.EnqueueTx].
 func (q *Queue) Enqueue(ctx context.Context, r Request) (*Job, error) {
-	var job *Job
+	var (
+		job   *Job
+		fresh bool
+	)
 	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) (err error) {
-		job, err = q.enqueueTx(ctx, tx, r, changes)
+		job, fresh, err = q.enqueueTx(ctx, tx, r, changes)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	keep(r)
+	if fresh {
+		claim(r.Files)
+	}
 	return job, nil
 }
 
@@ -28,28 +34,31 @@ func (q *Queue) Enqueue(ctx context.Context, r Request) (*Job, error) {
 // Options that no job can have are a fault.
 func (q *Queue) EnqueueTx(ctx context.Context, tx *store.Tx, r Request) (*Job, error) {
 	changes := new(changes)
-	job, err := q.enqueueTx(ctx, tx, r, changes)
+	job, fresh, err := q.enqueueTx(ctx, tx, r, changes)
 	if err != nil {
 		return nil, err
 	}
 	after := context.WithoutCancel(ctx)
 	tx.AfterCommit(func() {
-		keep(r)
+		if fresh {
+			claim(r.Files)
+		}
 		q.announce(after, changes)
 	})
 	return job, nil
 }
 
-func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes *changes) (*Job, error) {
+// enqueueTx also tells whether the job is a fresh one.
+func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes *changes) (*Job, bool, error) {
 	kind, known := q.kinds[r.Kind]
 	if !known {
-		return nil, fmt.Errorf("enqueue: no kind of job is called %q", r.Kind)
+		return nil, false, fmt.Errorf("enqueue: no kind of job is called %q", r.Kind)
 	}
 	if err := r.check(q.options.Now()); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if len(r.Input) > maxInputBytes {
-		return nil, fault.New(fault.TooLarge, "", "The job's arguments are larger than 1 MiB.")
+		return nil, false, fault.New(fault.TooLarge, "", "The job's arguments are larger than 1 MiB.")
 	}
 	attempts := r.MaxAttempts
 	if attempts == 0 {
@@ -60,25 +69,26 @@ func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes 
 		priority = Normal
 	}
 	at := store.At(r.RunAt)
-	job, err := store.One(ctx, tx, insertJob, scanJob, store.NewID[ID]("job"), r.Owner, r.Kind, kind.Queue, priority,
+	job, err := store.One(ctx, tx, insertJob, scanJob, r.id, r.Owner, r.Kind, kind.Queue, priority,
 		attempts, string(r.Input), store.OrNull(r.IdempotencyKey), at, at, at)
-	if errors.Is(err, store.ErrNotFound) { // the key is taken
-		return store.One(ctx, tx, selectByKey, scanJob, r.Owner, r.Kind, r.IdempotencyKey)
+	if errors.Is(err, store.ErrNotFound) { // the key is taken, or this transaction was committed before
+		job, err = store.One(ctx, tx, selectSame, scanJob, r.id, r.Owner, r.Kind, r.IdempotencyKey)
+		return job, false, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("enqueue %s: %w", r.Kind, err)
+		return nil, false, fmt.Errorf("enqueue %s: %w", r.Kind, err)
 	}
 	for _, upload := range r.Files {
 		if err := addFileTx(ctx, tx, job.ID, Input, upload.Object, upload.Name, upload.MediaType); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return job, changes.record(ctx, tx, job, StateChanged, "")
+	return job, true, changes.record(ctx, tx, job, StateChanged, "")
 }
 
-// keep tells the receiver of the uploads that they now belong to a job.
-func keep(r Request) {
-	for _, upload := range r.Files {
+// claim tells the receiver of the uploads that they now belong to a job.
+func claim(uploads []*blob.Upload) {
+	for _, upload := range uploads {
 		upload.Keep()
 	}
 }

@@ -16,30 +16,37 @@ import (
 // file of the job.
 const maxResultInRow = 64 << 10
 
-// finishTries is how often the end of a job is written before it is left to the sweeper of
-// another process, with 0.1, 0.2, 0.4, … seconds between.
-const finishTries = 6
+// The pauses between two tries to write the end of a job.
+const (
+	firstPause = 50 * time.Millisecond
+	lastPause  = 2 * time.Second
+	lastTries  = 4 // once the process is shutting down
+)
 
-// finish writes what became of an attempt. cause is why its context ended, nil when it has not.
+// finish writes what became of an attempt, and goes on trying while the database is away: the work
+// is done and should not be done again. cause is why its context ended, nil when it has not.
 func (q *Queue) finish(ctx context.Context, cause error, run *Run, e ending) {
 	defer run.dropFiles()
 	progress := run.quiet()
-	var state State
-	var err error
-	for try := range finishTries {
-		state, err = q.writeEnding(ctx, cause, run, progress, e)
-		if err == nil || errors.Is(err, errFenced) || errors.Is(err, store.ErrClosed) {
-			break
+	pause := firstPause
+	for last := lastTries; ; pause = min(2*pause, lastPause) {
+		state, err := q.writeEnding(ctx, cause, run, progress, e)
+		if err == nil {
+			q.logEnding(ctx, run.Job, state, e.err)
+			return
 		}
 		q.options.Logger.WarnContext(ctx, "the end of a job was not written", "job", run.Job.ID, "error", err)
-		time.Sleep(100 * time.Millisecond << try)
+		if errors.Is(err, errFenced) || errors.Is(err, store.ErrClosed) || last == 0 {
+			q.metrics.lost.Add(1)
+			return
+		}
+		select {
+		case <-q.stopping:
+			last--
+			time.Sleep(min(pause, lastPause/4))
+		case <-time.After(pause):
+		}
 	}
-	if err != nil {
-		q.metrics.lost.Add(1)
-		q.options.Logger.WarnContext(ctx, "a job's end is not ours to write", "job", run.Job.ID, "error", err)
-		return
-	}
-	q.logEnding(ctx, run.Job, state, e.err)
 }
 
 // writeEnding decides what an ending means and writes it.

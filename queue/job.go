@@ -95,6 +95,8 @@ type Attempt struct {
 	FinishedAt time.Time
 	Error      *Failure
 	Log        []string // at most maxLogLines
+
+	claim int64
 }
 
 // FileID names a file of a job, "art_…".

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 )
 
@@ -81,7 +82,7 @@ func (k Kind[A, R]) Request(owner viewer.UserID, args A, o JobOptions) (Request,
 	if err != nil {
 		return Request{}, fmt.Errorf("write arguments of %s: %w", k.Name, err)
 	}
-	return Request{Kind: k.Name, Owner: owner, Input: input, JobOptions: o}, nil
+	return Request{id: store.NewID[ID]("job"), Kind: k.Name, Owner: owner, Input: input, JobOptions: o}, nil
 }
 
 // Request is the wish to have a job done.
@@ -90,7 +91,9 @@ type Request struct {
 	Owner viewer.UserID
 	Input json.RawMessage
 	JobOptions
-	Files []*blob.Upload // what the job reads; theirs to keep once the job is committed
+	Files []*blob.Upload // what the job reads; claimed once the job is committed
+
+	id ID // chosen once, so that a transaction that runs twice makes one job
 }
 
 // JobOptions says how a job is to be run; the zero value leaves it to its kind.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -80,14 +81,74 @@ func (q *Queue) renew(ctx context.Context) error {
 		q.running.endAll(ErrLeaseLost)
 		return q.beginLease(ctx)
 	}
-	if q.running.count() == 0 {
-		return nil
+	return q.reconcile(ctx, process)
+}
+
+// mine is a job that the database has as ours.
+type mine struct {
+	id     ID
+	claim  int64
+	cancel bool
+}
+
+// reconcile compares the jobs in hand with those that the database has as ours. What bears a cancel
+// mark is cancelled. A job that is in hand and no longer ours, or ours and not in hand, was lost
+// when an answer of the database was: the first ends, the second is handed back. Either counts only
+// when it is so at two beats, since a claim or an ending may be on its way.
+func (q *Queue) reconcile(ctx context.Context, process string) error {
+	rows, err := store.All(ctx, q.db, selectMine, func(scan store.Scan) (m mine, err error) {
+		err = scan(&m.id, &m.claim, &m.cancel)
+		return m, err
+	}, process)
+	if err != nil {
+		return err
 	}
-	marked, err := store.All(ctx, q.db, selectCancelMark, store.Value[ID], process)
-	for _, id := range marked {
-		q.running.end(id, ErrCancelled)
+	strays := make(map[strayed]bool)
+	for _, m := range q.running.compare(rows) {
+		s := strayed{m.id, m.claim}
+		strays[s] = true
+		if !q.strays[s] {
+			continue
+		}
+		q.options.Logger.WarnContext(ctx, "a job that was taken and not begun is handed back", "job", m.id)
+		if _, err := q.refund(ctx, &Run{Job: &Job{ID: m.id, Claim: m.claim}}); err != nil && !errors.Is(err, errFenced) {
+			return err
+		}
 	}
-	return err
+	q.strays = strays
+	return nil
+}
+
+// strayed is a taking of a job that is not in hand.
+type strayed struct {
+	id    ID
+	claim int64
+}
+
+// compare ends what is cancelled or no longer ours, and returns the rows that are not in hand.
+func (r *running) compare(rows []mine) (strays []mine) {
+	r.Lock()
+	defer r.Unlock()
+	ours := make(map[ID]int64, len(rows))
+	for _, m := range rows {
+		ours[m.id] = m.claim
+		t := r.jobs[m.id]
+		if t == nil {
+			strays = append(strays, m)
+		} else if m.cancel {
+			t.end(ErrCancelled)
+		}
+	}
+	for id, t := range r.jobs {
+		if ours[id] == t.job.Claim {
+			t.absent = false
+		} else if t.absent {
+			t.end(ErrLeaseLost)
+		} else {
+			t.absent = true
+		}
+	}
+	return strays
 }
 
 func (q *Queue) loseLease(ctx context.Context, err error) {
@@ -95,7 +156,8 @@ func (q *Queue) loseLease(ctx context.Context, err error) {
 	q.running.endAll(ErrLeaseLost)
 }
 
-// endLease takes this process from the list, so that nobody waits for its lease to end.
+// endLease gives the lease up, so that nobody waits for its end: what this process may still hold is
+// given back by another's sweeper, which then takes the process from the list.
 func (q *Queue) endLease() {
 	process := q.process.Swap(nil)
 	if process == nil {

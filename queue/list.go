@@ -147,7 +147,7 @@ func (q *Queue) Attempts(ctx context.Context, ids []ID) (map[ID][]Attempt, error
 		}
 		logs, err := q.logsOf(ctx, some)
 		for _, a := range attempts {
-			a.Log = logs[attemptOf{a.Job, a.Number}]
+			a.Log = logs[attemptOf{a.Job, a.claim}]
 			all[a.Job] = append(all[a.Job], a)
 		}
 		return err
@@ -159,8 +159,8 @@ func (q *Queue) Attempts(ctx context.Context, ids []ID) (map[ID][]Attempt, error
 }
 
 type attemptOf struct {
-	job    ID
-	number int
+	job   ID
+	claim int64
 }
 
 func (q *Queue) logsOf(ctx context.Context, ids []ID) (map[attemptOf][]string, error) {
@@ -170,7 +170,7 @@ func (q *Queue) logsOf(ctx context.Context, ids []ID) (map[attemptOf][]string, e
 	}
 	query, size := selectLogs.List(len(ids))
 	lines, err := store.All(ctx, q.db, query, func(scan store.Scan) (l line, err error) {
-		err = scan(&l.job, &l.number, &l.text)
+		err = scan(&l.job, &l.claim, &l.text)
 		return l, err
 	}, store.Values(ids, size)...)
 	logs := make(map[attemptOf][]string)

@@ -13,8 +13,9 @@
 // [Queue.Run] starts and ends them, each in a file of its own: the writer (writer.go) commits what
 // waits in one transaction; the lease (lease.go) proves every second that this process lives; the
 // sweeper (sweeper.go) gives back the jobs of dead processes, releases jobs whose time has come to
-// the millisecond, pushes what was lost and deletes what has expired; the workers (worker.go) do the
-// work. A process that only enqueues runs all but the workers.
+// the millisecond, pushes what was lost and deletes what has expired; the watchman (watchman.go) looks
+// after events that nobody told of; the workers (worker.go) do the work. A process that only enqueues
+// runs all but lease and workers.
 //
 // # Watching
 //
@@ -101,21 +102,25 @@ type Queue struct {
 	order   []string // of kinds, as they were given
 	options Options
 
-	writer  *writer
-	pushes  *enqueuer
-	running running
-	limited limited
-	process atomic.Pointer[string] // the id under which this process holds its lease
-	wake    chan struct{}          // tells the sweeper of an earlier moment
-	next    atomic.Int64           // when the sweeper looks again, in microseconds of the database's clock
-	metrics Metrics
+	writer   *writer
+	pushes   *enqueuer
+	running  running
+	limited  limited
+	process  atomic.Pointer[string] // the id under which this process holds its lease
+	wake     chan struct{}          // tells the sweeper of an earlier moment
+	stopping chan struct{}          // closed once the workers are to end
+	vitals   *store.Query           // what the sweeper asks
+	watches  watches
+	strays   map[strayed]bool // as of the last beat; of the lease alone
+	next     atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
+	metrics  Metrics
 }
 
 // New returns a queue for kinds. It starts nothing: see [Queue.Run].
 func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kinds []Definition, o Options) (*Queue, error) {
 	q := &Queue{
 		db: db, wire: wire, bus: b, files: files, kinds: make(map[string]Definition, len(kinds)),
-		options: o.withDefaults(), wake: make(chan struct{}, 1), running: running{jobs: make(map[ID]*taken)},
+		options: o.withDefaults(), wake: make(chan struct{}, 1), stopping: make(chan struct{}), running: running{jobs: make(map[ID]*taken)},
 	}
 	for _, k := range kinds {
 		if _, twice := q.kinds[k.Name]; twice || k.Name == "" || k.handle == nil {
@@ -124,6 +129,7 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 		q.kinds[k.Name] = k
 		q.order = append(q.order, k.Name)
 	}
+	q.vitals = vitalsOf(q.lanes())
 	q.writer = newWriter(q)
 	q.pushes = newEnqueuer(wire)
 	return q, nil
@@ -151,6 +157,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	var machinery errgroup.Group
 	machinery.Go(func() error { return q.wire.Run(under) })
 	machinery.Go(func() error { return q.sweep(under) })
+	machinery.Go(func() error { return q.keepWatch(under) })
 	var workers sync.WaitGroup
 	if q.options.Workers > 0 {
 		machinery.Go(func() error { return q.keepLease(under) })

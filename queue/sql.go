@@ -48,12 +48,12 @@ var (
 		(id, owner_id, kind, queue, priority, max_attempts, input, idempotency_key, state, run_at, sequence, created_at, pushed_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, CASE WHEN CAST(? AS BIGINT) > {now} THEN 'SCHEDULED' ELSE 'QUEUED' END,
 			CASE WHEN CAST(? AS BIGINT) > {now} THEN CAST(? AS BIGINT) ELSE {now} END, 1, {now}, {now})
-		ON CONFLICT (owner_id, kind, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+		ON CONFLICT DO NOTHING
 		RETURNING ` + columns)
 
-	selectByKey = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE owner_id = ? AND kind = ? AND idempotency_key = ?`)
-	selectJob   = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ?`)
-	selectJobs  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id IN (?*)`)
+	selectSame = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ? OR (owner_id = ? AND kind = ? AND idempotency_key = ?)`)
+	selectJob  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ?`)
+	selectJobs = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id IN (?*)`)
 
 	claimJobs = store.SQL(`UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim = claim + 1, process_id = ?,
 			started_at = {now}, sequence = sequence + 1, progress_done = 0, progress_total = 0, progress_stage = ''
@@ -104,7 +104,7 @@ var (
 	endCancelled = store.SQL(`UPDATE jobs SET state = 'CANCELLED', finished_at = {now}, expires_at = {now} + ?,
 			sequence = sequence + 1, process_id = NULL
 		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
-	handBack = store.SQL(`UPDATE jobs SET state = 'QUEUED', attempt = attempt - 1, process_id = NULL, pushed_at = 0,
+	handBack = store.SQL(`UPDATE jobs SET state = 'QUEUED', attempt = attempt - 1, process_id = NULL, pushed_at = 1,
 			progress_done = 0, progress_total = 0, progress_stage = '', sequence = sequence + 1
 		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
 
@@ -122,43 +122,55 @@ var (
 
 // What the sweeper asks and does.
 var (
-	selectVitals = store.SQL(`SELECT {now},
-		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
-		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED'),
-		(SELECT min(lease_until) FROM processes),
-		(SELECT min(expires_at) FROM jobs WHERE expires_at IS NOT NULL)`)
-
 	releaseDue = due("")
 	relayStale = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+`) RETURNING `+columns).
 			On(store.Postgres, `UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+` FOR UPDATE SKIP LOCKED) RETURNING `+columns)
 
-	selectDead    = store.SQL(`SELECT id FROM processes WHERE lease_until < {now}`)
-	selectOrphans = store.SQL(`SELECT id FROM jobs WHERE state = 'RUNNING' AND process_id IN (?*) LIMIT 500`)
+	selectOrphans = store.SQL(`SELECT id FROM jobs WHERE ` + orphaned + ` ORDER BY id LIMIT 500`)
 	requeueOrphan = store.SQL(`UPDATE jobs SET
 			state = CASE WHEN cancel_asked_at IS NOT NULL THEN 'CANCELLED' WHEN attempt >= max_attempts THEN 'FAILED' ELSE 'QUEUED' END,
 			error_code = 'WORKER_LOST', error_message = 'The worker disappeared in the middle of the job.',
 			finished_at = CASE WHEN cancel_asked_at IS NOT NULL OR attempt >= max_attempts THEN {now} ELSE NULL END,
 			expires_at = CASE WHEN cancel_asked_at IS NOT NULL OR attempt >= max_attempts THEN {now} + ? ELSE NULL END,
 			process_id = NULL, pushed_at = {now}, sequence = sequence + 1
-		WHERE state = 'RUNNING' AND id IN (?*)
-			AND process_id NOT IN (SELECT id FROM processes WHERE lease_until >= {now}) RETURNING ` + columns)
-	deleteProcess = store.SQL(`DELETE FROM processes WHERE id = ? AND lease_until < {now}
+		WHERE ` + orphaned + ` AND id IN (?*) RETURNING ` + columns)
+	deleteDead = store.SQL(`DELETE FROM processes WHERE lease_until < {now}
 		AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'RUNNING' AND process_id = processes.id)`)
 
-	selectExpired    = store.SQL(`SELECT id FROM jobs WHERE expires_at < {now} ORDER BY expires_at LIMIT 100`)
-	selectFilesOf    = store.SQL(`SELECT blob_key FROM job_files WHERE job_id IN (?*)`)
-	deleteExpired    = store.SQL(`DELETE FROM jobs WHERE expires_at < {now} AND id IN (?*)`)
-	selectKeyInUse   = store.SQL(`SELECT 1 FROM job_files WHERE blob_key = ?`)
-	insertProcess    = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES (?, ?, ?, {now}, {now} + ?)`)
-	renewLease       = store.SQL(`UPDATE processes SET lease_until = {now} + ? WHERE id = ?`)
-	endLease         = store.SQL(`DELETE FROM processes WHERE id = ?`)
-	selectCancelMark = store.SQL(`SELECT id FROM jobs WHERE process_id = ? AND state = 'RUNNING' AND cancel_asked_at IS NOT NULL`)
+	selectExpired   = store.SQL(`SELECT id FROM jobs WHERE expires_at < {now} ORDER BY expires_at LIMIT 100`)
+	selectFilesOf   = store.SQL(`SELECT blob_key FROM job_files WHERE job_id IN (?*)`)
+	deleteExpired   = store.SQL(`DELETE FROM jobs WHERE expires_at < {now} AND id IN (?*)`)
+	selectKeyInUse  = store.SQL(`SELECT 1 FROM job_files WHERE blob_key = ?`)
+	insertProcess   = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES (?, ?, ?, {now}, {now} + ?)`)
+	renewLease      = store.SQL(`UPDATE processes SET lease_until = {now} + ? WHERE id = ?`)
+	endLease        = store.SQL(`UPDATE processes SET lease_until = 0 WHERE id = ?`)
+	selectMine      = store.SQL(`SELECT id, claim, cancel_asked_at IS NOT NULL FROM jobs WHERE process_id = ? AND state = 'RUNNING'`)
+	selectSequences = store.SQL(`SELECT id, sequence FROM jobs WHERE id IN (?*)`)
 )
 
-const staleIDs = `SELECT id FROM jobs WHERE state = 'QUEUED' AND pushed_at < {now} - ?
+// orphaned is true of a running job whose process does not live.
+const orphaned = `state = 'RUNNING' AND process_id NOT IN (SELECT id FROM processes WHERE lease_until >= {now})`
+
+// vitalsOf returns the statement that tells the sweeper all it needs to know: the clock, when the next
+// job is due, the next lease ends and the next job expires, and when each lane's oldest was pushed.
+func vitalsOf(lanes []laneOf) *store.Query {
+	text := `SELECT {now},
+		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
+		(SELECT min(lease_until) FROM processes),
+		(SELECT min(expires_at) FROM jobs WHERE expires_at IS NOT NULL),
+		(SELECT count(*) FROM jobs WHERE ` + orphaned + `)`
+	for _, l := range lanes {
+		text += fmt.Sprintf(`,
+		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND queue = '%s' AND priority = %d)`,
+			strings.ReplaceAll(l.queue, "'", "''"), l.priority)
+	}
+	return store.SQL(text)
+}
+
+const staleIDs = `SELECT id FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at < {now} - ?
 	AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
 	AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused)
-	ORDER BY pushed_at, priority DESC, id LIMIT 500`
+	ORDER BY pushed_at, id LIMIT 500`
 
 func due(lock string) *store.Query {
 	text := func(lock string) string {
@@ -172,16 +184,15 @@ func due(lock string) *store.Query {
 
 // Events, files and settings.
 var (
-	insertEvent = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, done, total, stage, message)
-		VALUES (?, ?, {now}, ?, ?, ?, ?, ?, ?, ?) RETURNING at`)
+	insertEvent = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, claim, done, total, stage, message)
+		VALUES (?, ?, {now}, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING at`)
 	selectEvents = store.SQL(`SELECT job_id, sequence, at, type, state, attempt, done, total, stage, message
 		FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence LIMIT ?`)
 
-	selectAttempts = store.SQL(`SELECT job_id, number, started_at, finished_at, error_code, error_message
+	selectAttempts = store.SQL(`SELECT job_id, claim, number, started_at, finished_at, error_code, error_message
 		FROM job_attempts WHERE job_id IN (?*) ORDER BY job_id, claim`)
-	selectLogs = store.SQL(`SELECT job_id, attempt, message FROM job_events
+	selectLogs = store.SQL(`SELECT job_id, claim, message FROM job_events
 		WHERE type = 'LOG' AND job_id IN (?*) ORDER BY job_id, sequence`)
-	countLines = store.SQL(`SELECT count(*) FROM job_events WHERE job_id = ? AND attempt = ? AND type = 'LOG'`)
 
 	insertFile = store.SQL(`INSERT INTO job_files (id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, {now})`)
@@ -194,8 +205,8 @@ var (
 	setPaused   = store.SQL(`INSERT INTO queue_settings (queue, paused) VALUES (?, ?) ON CONFLICT (queue) DO UPDATE SET paused = excluded.paused`)
 	setLimit    = store.SQL(`INSERT INTO kind_settings (kind, max_running) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running`)
 	selectKinds = store.SQL(`SELECT kind, paused, max_running FROM kind_settings`)
-	refresh     = store.SQL(`UPDATE jobs SET pushed_at = 0 WHERE state = 'QUEUED' AND queue = ?`)
-	refreshKind = store.SQL(`UPDATE jobs SET pushed_at = 0 WHERE state = 'QUEUED' AND kind = ?`)
+	refresh     = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND queue = ?`)
+	refreshKind = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND kind = ?`)
 	nextOfKind  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE state = 'QUEUED' AND kind = ? ORDER BY priority DESC, id LIMIT ?`)
 
 	selectDepth = store.SQL(`SELECT queue, state, count(*), min(run_at) FROM jobs WHERE state IN ('QUEUED', 'RUNNING', 'SCHEDULED', 'RETRYING') GROUP BY queue, state`)
@@ -232,7 +243,7 @@ func scanAttempt(scan store.Scan) (Attempt, error) {
 		a             Attempt
 		code, message string
 	)
-	err := scan(&a.Job, &a.Number, store.Time(&a.StartedAt), store.Time(&a.FinishedAt), store.Text(&code), store.Text(&message))
+	err := scan(&a.Job, &a.claim, &a.Number, store.Time(&a.StartedAt), store.Time(&a.FinishedAt), store.Text(&code), store.Text(&message))
 	if code != "" {
 		a.Error = &Failure{code, message}
 	}
@@ -252,7 +263,7 @@ func recordTx(ctx context.Context, tx *store.Tx, j *Job, kind EventType, message
 	}
 	var err error
 	e.At, err = store.One(ctx, tx, insertEvent, scanMoment, e.JobID, e.Sequence, e.Type, e.State, e.Attempt,
-		e.Done, e.Total, e.Stage, e.Message)
+		j.Claim, e.Done, e.Total, e.Stage, e.Message)
 	return e, err
 }
 

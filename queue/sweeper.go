@@ -10,7 +10,11 @@ import (
 
 // vitals is what one look at the database tells: moments are in microseconds of its clock, 0 when
 // there is none.
-type vitals struct{ now, due, pushed, lease, expiry int64 }
+type vitals struct {
+	now, due, lease, expiry int64
+	orphans                 int64   // running jobs of dead processes
+	pushed                  []int64 // by lane: when its oldest job was pushed
+}
 
 // sweep looks at every Options.Sweep, and at the very moment when a job is due or a lease ends. Every process sweeps;
 // all it does is conditional, so that it is done once.
@@ -38,20 +42,22 @@ func (q *Queue) sweep(ctx context.Context) error {
 }
 
 func (q *Queue) look(ctx context.Context) (vitals, error) {
-	return store.One(ctx, q.db, selectVitals, func(scan store.Scan) (v vitals, err error) {
-		var due, pushed, lease, expiry *int64
-		if err := scan(&v.now, &due, &pushed, &lease, &expiry); err != nil {
-			return v, err
+	return store.One(ctx, q.db, q.vitals, func(scan store.Scan) (vitals, error) {
+		moments := make([]*int64, 5+len(q.lanes()))
+		into := make([]any, len(moments))
+		for i := range moments {
+			into[i] = &moments[i]
 		}
-		for _, m := range []struct {
-			from *int64
-			to   *int64
-		}{{due, &v.due}, {pushed, &v.pushed}, {lease, &v.lease}, {expiry, &v.expiry}} {
-			if m.from != nil {
-				*m.to = *m.from
+		if err := scan(into...); err != nil {
+			return vitals{}, err
+		}
+		known := make([]int64, len(moments))
+		for i, m := range moments {
+			if m != nil {
+				known[i] = *m
 			}
 		}
-		return v, nil
+		return vitals{now: known[0], due: known[1], lease: known[2], expiry: known[3], orphans: known[4], pushed: known[5:]}, nil
 	})
 }
 
@@ -87,15 +93,13 @@ func (q *Queue) tidy(ctx context.Context, v vitals) error {
 			return err
 		}
 	}
-	if v.lease > 0 && v.lease < v.now {
+	if v.orphans > 0 || v.lease > 0 && v.lease < v.now {
 		if err := q.bury(ctx); err != nil {
 			return err
 		}
 	}
-	if v.pushed < v.now-q.options.Stale.Microseconds() {
-		if err := q.relay(ctx); err != nil {
-			return err
-		}
+	if err := q.relay(ctx, v); err != nil {
+		return err
 	}
 	if v.expiry > 0 && v.expiry < v.now {
 		return q.expire(ctx)
@@ -114,81 +118,81 @@ func (q *Queue) release(ctx context.Context) error {
 	})
 }
 
-// bury gives back the jobs of dead processes. An attempt that a worker did not survive counts.
+// bury gives back the jobs of dead processes, and then forgets the processes. An attempt that a
+// worker did not survive counts.
 func (q *Queue) bury(ctx context.Context) error {
-	dead, err := store.All(ctx, q.db, selectDead, store.Value[string])
-	if err != nil || len(dead) == 0 {
-		return err
-	}
-	return eachList(dead, func(dead []string) error {
-		err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
-			query, size := selectOrphans.List(len(dead))
-			orphans, err := store.All(ctx, tx, query, store.Value[ID], store.Values(dead, size)...)
-			if err != nil || len(orphans) == 0 {
-				return err
-			}
-			query, size = requeueOrphan.List(len(orphans))
-			args := append([]any{q.longestRetention().Microseconds()}, store.Values(orphans, size)...)
-			jobs, err := store.All(ctx, tx, query, scanJob, args...)
-			if err != nil || len(jobs) == 0 {
-				return err
-			}
-			ids := make([]ID, len(jobs))
-			for i, j := range jobs {
-				ids[i] = j.ID
-			}
-			query, size = endAttemptsOfDead.List(len(ids))
-			if _, err := tx.Exec(ctx, query, store.Values(ids, size)...); err != nil {
-				return err
-			}
-			return recordAll(ctx, tx, changes, jobs, "The worker disappeared in the middle of the job.")
-		})
+	return q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
+		orphans, err := store.All(ctx, tx, selectOrphans, store.Value[ID])
 		if err != nil {
 			return err
 		}
-		return q.db.Update(ctx, func(tx *store.Tx) error {
-			for _, id := range dead {
-				if _, err := tx.Exec(ctx, deleteProcess, id); err != nil {
-					return err
-				}
+		if len(orphans) > 0 {
+			if err := q.requeueTx(ctx, tx, orphans, changes); err != nil {
+				return err
 			}
-			return nil
-		})
+		}
+		_, err = tx.Exec(ctx, deleteDead)
+		return err
 	})
+}
+
+func (q *Queue) requeueTx(ctx context.Context, tx *store.Tx, orphans []ID, changes *changes) error {
+	query, size := requeueOrphan.List(len(orphans))
+	args := append([]any{q.longestRetention().Microseconds()}, store.Values(orphans, size)...)
+	jobs, err := store.All(ctx, tx, query, scanJob, args...)
+	if err != nil || len(jobs) == 0 { // another server was first
+		return err
+	}
+	ids := make([]ID, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
+	}
+	query, size = endAttemptsOfDead.List(len(ids))
+	if _, err := tx.Exec(ctx, query, store.Values(ids, size)...); err != nil {
+		return err
+	}
+	return recordAll(ctx, tx, changes, jobs, "The worker disappeared in the middle of the job.")
 }
 
 // relay pushes queued jobs that nobody came for. A lane that still holds messages is left alone:
 // its jobs wait for their turn.
-func (q *Queue) relay(ctx context.Context) error {
+func (q *Queue) relay(ctx context.Context, v vitals) error {
+	var stale []laneOf
 	var names []string
-	for _, queue := range q.queues() {
-		for _, p := range priorities {
-			names = append(names, lane(queue, p))
+	for i, l := range q.lanes() {
+		if v.pushed[i] > 0 && v.pushed[i] < v.now-q.options.Stale.Microseconds() {
+			stale, names = append(stale, l), append(names, l.name())
 		}
+	}
+	if len(stale) == 0 {
+		return nil
 	}
 	waiting, err := q.wire.Waiting(ctx, names...)
 	if err != nil {
 		return err
 	}
-	var jobs []*Job
-	err = q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		jobs, err = store.All(ctx, tx, relayStale, scanJob, q.options.Stale.Microseconds())
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	lost := jobs[:0]
-	for _, j := range jobs {
-		if waiting[lane(j.Queue, j.Priority)] == 0 {
-			lost = append(lost, j)
+	for _, l := range stale {
+		if waiting[l.name()] > 0 {
+			continue
+		}
+		if err := q.relayLane(ctx, l); err != nil {
+			return err
 		}
 	}
-	if len(lost) == 0 {
-		return nil
+	return nil
+}
+
+func (q *Queue) relayLane(ctx context.Context, l laneOf) error {
+	var jobs []*Job
+	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
+		jobs, err = store.All(ctx, tx, relayStale, scanJob, l.queue, l.priority, q.options.Stale.Microseconds())
+		return err
+	})
+	if err != nil || len(jobs) == 0 {
+		return err
 	}
-	q.metrics.repushed.Add(int64(len(lost)))
-	return q.pushes.pushAll(ctx, lost)
+	q.metrics.repushed.Add(int64(len(jobs)))
+	return q.pushes.pushAll(ctx, jobs)
 }
 
 // expire deletes ended jobs whose time is over, and then their files.

@@ -29,7 +29,11 @@ func (q *Queue) Watch(ctx context.Context, by viewer.Viewer, id ID, after *int64
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", id, err)
 	}
-	w.stop = sync.OnceFunc(stop)
+	w.stop = sync.OnceFunc(func() {
+		stop()
+		q.watches.remove(w)
+	})
+	q.watches.add(w)
 	j, err := q.owned(ctx, q.db, by, id, viewer.ReadJobs)
 	if err != nil {
 		w.stop()
@@ -68,7 +72,7 @@ func (w *watch) begin(j *Job, after *int64) {
 	if after != nil {
 		w.sent = min(max(0, *after), j.Sequence)
 	}
-	w.target = j.Sequence
+	w.target = max(w.target, j.Sequence)
 	w.first = &Event{
 		JobID: j.ID, Sequence: j.Sequence, At: w.queue.options.Now().UTC(), Type: Snapshot, State: j.State, Attempt: j.Attempt, Job: j,
 	}
@@ -100,6 +104,16 @@ func (w *watch) hear(data []byte) {
 		w.heard = slices.Delete(w.heard, 0, len(w.heard)-maxHeard)
 	}
 	w.start()
+}
+
+// reach takes it that the job has events up to number n.
+func (w *watch) reach(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n > w.target {
+		w.target = n
+		w.start()
+	}
 }
 
 // recheck looks into SQL for events that the bus may have lost.

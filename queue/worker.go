@@ -25,6 +25,25 @@ var weights = map[Priority]uint{Low: 1, Normal: 10, High: 100, Critical: 1000}
 
 func lane(queue string, p Priority) string { return queue + ":" + strconv.Itoa(int(p)) }
 
+// laneOf is a lane by its parts.
+type laneOf struct {
+	queue    string
+	priority Priority
+}
+
+func (l laneOf) name() string { return lane(l.queue, l.priority) }
+
+// lanes lists the lanes of the kinds' queues.
+func (q *Queue) lanes() []laneOf {
+	var all []laneOf
+	for _, queue := range q.queues() {
+		for _, p := range priorities {
+			all = append(all, laneOf{queue, p})
+		}
+	}
+	return all
+}
+
 // messageID is the name of a message's only argument.
 const messageID = "id"
 
@@ -59,8 +78,9 @@ type running struct {
 
 // taken is a job in hand.
 type taken struct {
-	job *Job
-	end context.CancelCauseFunc
+	job    *Job
+	end    context.CancelCauseFunc
+	absent bool // at the last beat the database did not have it as ours
 }
 
 func (r *running) add(t *taken) {
@@ -121,18 +141,17 @@ func (q *Queue) work(ctx context.Context) {
 		d.job = job
 		return next()
 	})
-	for _, queue := range q.queues() {
-		for _, p := range priorities {
-			pool.JobWithOptions(lane(queue, p), work.JobOptions{Priority: weights[p], MaxFails: 1, SkipDead: true},
-				func(d *delivery, _ *work.Job) error {
-					q.do(under, d.job)
-					return nil
-				})
-		}
+	for _, l := range q.lanes() {
+		pool.JobWithOptions(l.name(), work.JobOptions{Priority: weights[l.priority], MaxFails: 1, SkipDead: true},
+			func(d *delivery, _ *work.Job) error {
+				q.do(under, d.job)
+				return nil
+			})
 	}
 	pool.Start()
 	<-ctx.Done()
 	q.wire.CloseBell()
+	close(q.stopping)
 	patience := time.AfterFunc(q.options.Shutdown, func() {
 		q.running.endAll(ErrShutdown)
 		stop(ErrShutdown)
@@ -147,7 +166,7 @@ func (q *Queue) do(ctx context.Context, job *Job) {
 	kind, known := q.kinds[job.Kind]
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &taken{job, end}
+	t := &taken{job: job, end: end}
 	q.running.add(t)
 	defer q.running.remove(t)
 	q.metrics.started(job)

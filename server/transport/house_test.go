@@ -173,12 +173,14 @@ func (h *house) execute(ctx context.Context) graphql.ResponseHandler {
 	case "ticks":
 		n, _ := arguments["n"].(int64)
 		sent := int64(0)
+		var data []byte // for every answer anew, as in generated code
 		return func(context.Context) *graphql.Response {
 			if sent == n {
 				return nil
 			}
 			sent++
-			return &graphql.Response{Data: fmt.Appendf(nil, "{\"ticks\":\n%d}", sent)}
+			data = fmt.Appendf(data[:0], "{\"ticks\":\n%d}", sent)
+			return &graphql.Response{Data: data}
 		}
 	case "forever":
 		return func(ctx context.Context) *graphql.Response {

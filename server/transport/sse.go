@@ -110,7 +110,8 @@ func unauthenticated(reason string) gqlerror.List {
 }
 
 // produce runs the operation and hands over its answers one by one, each taken before the next is
-// asked for. It closes the channel when there are no more, or ctx has ended.
+// asked for. An answer of a stream is copied: generated code writes the next into the same bytes. It
+// closes the channel when there are no more, or ctx has ended.
 func (h *Handler) produce(ctx context.Context, operation *graphql.OperationContext, to chan<- *graphql.Response) {
 	defer close(to)
 	offer := func(response *graphql.Response) bool {
@@ -129,6 +130,9 @@ func (h *Handler) produce(ctx context.Context, operation *graphql.OperationConte
 	responses, ctx := h.exec.DispatchOperation(ctx, operation)
 	for {
 		response := responses(ctx)
+		if response != nil && streams(operation) {
+			response.Data = bytes.Clone(response.Data)
+		}
 		if response == nil || !offer(response) || !streams(operation) {
 			return
 		}

@@ -120,7 +120,7 @@ CREATE TABLE jobs (
 CREATE UNIQUE INDEX jobs_once ON jobs (owner_id, kind, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX jobs_by_owner ON jobs (owner_id, id);
 CREATE INDEX jobs_due ON jobs (run_at) WHERE state IN ('SCHEDULED', 'RETRYING');
-CREATE INDEX jobs_queued ON jobs (pushed_at) WHERE state = 'QUEUED';
+CREATE INDEX jobs_queued ON jobs (queue, priority, pushed_at) WHERE state = 'QUEUED';
 CREATE INDEX jobs_running ON jobs (process_id) WHERE state = 'RUNNING';
 CREATE INDEX jobs_by_expiry ON jobs (expires_at) WHERE expires_at IS NOT NULL;
 
@@ -132,6 +132,7 @@ CREATE TABLE job_events (
     type     TEXT NOT NULL,
     state    TEXT NOT NULL,
     attempt  INTEGER NOT NULL,
+    claim    INTEGER NOT NULL,
     done     INTEGER NOT NULL,
     total    INTEGER NOT NULL,
     stage    TEXT NOT NULL,
