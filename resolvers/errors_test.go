@@ -34,7 +34,6 @@ func TestOnlyFaultsReachTheClient(t *testing.T) {
 		{"a database that is away", fmt.Errorf("read job: %w", store.ErrClosed), "UNAVAILABLE", true},
 		{"a full disk", fmt.Errorf("store file: %w: %w", blob.ErrStorage, secret), "UNAVAILABLE", true},
 		{"a caller who has left", fmt.Errorf("read: %w", context.Canceled), "UNAVAILABLE", false},
-		{"a panic", p.Recover(t.Context(), "hunter2"), "INTERNAL", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			shown := p.Present(t.Context(), c.err)
@@ -49,6 +48,17 @@ func TestOnlyFaultsReachTheClient(t *testing.T) {
 			}
 			log.Reset()
 		})
+	}
+}
+
+func TestAPanicIsToldToTheOperatorOnly(t *testing.T) {
+	var log bytes.Buffer
+	p := Presenter{Logger: slog.New(slog.NewTextHandler(&log, nil)), RequestID: func(context.Context) string { return "" }}
+	if err := p.Recover(t.Context(), "index 7 of hunter2"); !fault.Is(err, fault.Internal) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the client is told %v", err)
+	}
+	if !strings.Contains(log.String(), "index 7") || !strings.Contains(log.String(), "errors_test.go") {
+		t.Errorf("the log says %s", log.String())
 	}
 }
 
