@@ -82,7 +82,7 @@ func (p Presenter) faultOf(ctx context.Context, err error) *fault.Fault {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fault.New(fault.Unavailable, "", "The request was given up.")
-	case errors.Is(err, context.DeadlineExceeded), store.Lost(err), errors.Is(err, store.ErrClosed):
+	case errors.Is(err, context.DeadlineExceeded), store.Lost(err):
 		p.Logger.ErrorContext(ctx, "database out of reach", "error", err)
 		return &fault.Fault{Code: fault.Unavailable, Message: "The server cannot reach its database. Try again in a moment.", RetryAfter: retrySoon}
 	case store.Full(err), errors.Is(err, blob.ErrStorage):

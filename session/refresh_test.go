@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatehouse/internal/fault"
+	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/session/token"
 
@@ -148,6 +149,26 @@ func TestRefreshIsRefusedForAnUnknownTokenARevokedSessionAndADisabledAccount(t *
 		h.exec(setStatus, "DISABLED", "", user)
 		_, err = h.tryRefresh(disabled)
 		h.refuse("a disabled account", err, fault.AccountDisabled)
+	})
+}
+
+func TestASessionRevokedWhileItIsRefreshedStaysRevoked(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		first := h.login(h.user())
+		held, err := findRenewal(t.Context(), h.db, token.HashOpaque(first.Refresh))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.sessions.Revoke(t.Context(), viewer.System(), first.Session.ID); err != nil {
+			t.Fatal(err)
+		}
+		err = h.db.Update(t.Context(), func(tx *store.Tx) error {
+			return h.sessions.rotateTx(t.Context(), tx, &held, "ghr_next", Origin{}, h.clock.now())
+		})
+		h.refuse("the refresh that had read before", err, fault.SessionRevoked)
+		if got := h.rows()[1]; got != 1 {
+			t.Errorf("%d refresh tokens, want the first only", got)
+		}
 	})
 }
 

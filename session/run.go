@@ -57,26 +57,24 @@ type turn struct {
 	work  func(context.Context) error
 }
 
+// loop does each turn when its time has come, and what cannot wait for a turn at once.
 func (s *Sessions) loop(ctx context.Context, turns []turn) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	for second := 1; ; second++ {
+	for second := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.watchers.check:
 			s.do(ctx, turn{name: "check watched sessions", work: s.checkWatched})
-			second-- // not a second
-			continue
 		case <-s.keys.changed:
 			s.do(ctx, turn{name: "reload signing keys", work: s.keys.Reload})
-			second--
-			continue
 		case <-ticker.C:
-		}
-		for _, t := range turns {
-			if second%int(t.every/time.Second) == 0 {
-				s.do(ctx, t)
+			second++
+			for _, t := range turns {
+				if second%int(t.every/time.Second) == 0 {
+					s.do(ctx, t)
+				}
 			}
 		}
 	}

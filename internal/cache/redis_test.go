@@ -209,8 +209,8 @@ func TestNoReadAfterAnInvalidationIsOlderThanIt(t *testing.T) {
 	}
 }
 
-// straddle begins a load of key on each server, the second by GetMany, and returns once both have read
-// it; they end some turns of the scheduler later.
+// straddle begins a load of key on each server, the second by GetMany, and returns once one has, or
+// both have, read it; they end some turns of the scheduler later.
 func straddle(d *table, key string, a, b *cache.Layer[string, user]) *sync.WaitGroup {
 	var ended sync.WaitGroup
 	begun := make(chan struct{}, 8)
@@ -222,6 +222,7 @@ func straddle(d *table, key string, a, b *cache.Layer[string, user]) *sync.WaitG
 		}
 	}
 	ended.Go(func() {
+		defer func() { begun <- struct{}{} }() // found in Redis what the other loaded
 		_, _ = a.Get(context.Background(), key, func(ctx context.Context, key string) (user, error) {
 			got, err := d.load(ctx, key)
 			linger()
@@ -229,6 +230,7 @@ func straddle(d *table, key string, a, b *cache.Layer[string, user]) *sync.WaitG
 		})
 	})
 	ended.Go(func() {
+		defer func() { begun <- struct{}{} }()
 		_, _ = b.GetMany(context.Background(), []string{key}, func(ctx context.Context, keys []string) (map[string]user, error) {
 			got, err := d.loadMany(ctx, keys)
 			linger()

@@ -3,9 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +23,7 @@ const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	diskFull             = "53100"
+	tooManyConnections   = "53300" // class 08 is a lost connection, 57P a server that stops or starts
 )
 
 // maxTries bounds how often a closure runs when the database asks for another try.
@@ -102,8 +107,17 @@ func postgresCode(err error) string {
 	return ""
 }
 
-// Lost reports whether err means that the database cannot be reached at the moment.
+// Lost reports whether err means that the database cannot be reached or used at the moment, so that
+// another try later may succeed.
 func Lost(err error) bool {
-	var refused *pgconn.ConnectError
-	return errors.As(err, &refused) || pgconn.SafeToRetry(err) || errors.Is(err, sql.ErrConnDone)
+	var network *net.OpError
+	if errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, sql.ErrConnDone) || errors.Is(err, ErrClosed) || pgconn.SafeToRetry(err) {
+		return true
+	}
+	switch code := postgresCode(err); {
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"), code == tooManyConnections:
+		return true
+	}
+	return lostFile(err)
 }

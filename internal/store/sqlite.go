@@ -65,6 +65,19 @@ func Conflict(err error) bool {
 	return postgresCode(err) == uniqueViolation
 }
 
+// lostFile reports whether SQLite cannot get at its file.
+func lostFile(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
+		return true
+	}
+	return false
+}
+
 // Full reports whether err says that the database's disk has no room left.
 func Full(err error) bool {
 	var e *sqlite.Error
