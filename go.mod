@@ -79,3 +79,5 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 	mvdan.cc/gofumpt v0.12.0 // indirect
 )
+
+ignore node_modules
