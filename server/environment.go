@@ -94,16 +94,19 @@ func (o outside) unknown(app *kong.Application) error {
 	return errors.Join(strange...)
 }
 
-// nearest suggests a known name that shares its beginning or a word with name.
+// nearest suggests the known name that shares most letters at its two ends with name.
 func nearest(name string, known map[string]bool) string {
 	best, shared := "", 2
 	for k := range known {
-		n := 0
+		n, end := 0, 0
 		for n < len(k) && n < len(name) && k[n] == name[n] {
 			n++
 		}
-		if n > shared {
-			best, shared = k, n
+		for end < len(k)-n && end < len(name)-n && k[len(k)-1-end] == name[len(name)-1-end] {
+			end++
+		}
+		if n+end > shared || n+end == shared && k < best {
+			best, shared = k, n+end
 		}
 	}
 	if best == "" {

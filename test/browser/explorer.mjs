@@ -4,7 +4,8 @@
 //
 // It fails when a step does not come to its end within STEP_TIMEOUT_MS, when any request leaves the origin, on a
 // violation of the content security policy or an error in the console, when a secret reaches localStorage, and on a
-// serious or critical finding of axe in the front page or the explorer's bar. Every run makes an account of its own.
+// serious or critical finding of axe in the front page or the explorer's bar. Every run makes an account of its own;
+// EMAIL names its address, for a picture from a server that does not know it yet.
 import { randomUUID } from 'node:crypto';
 import AxeBuilder from '@axe-core/playwright';
 import { chromium } from 'playwright-core';
@@ -13,7 +14,7 @@ const baseURL = new URL(process.env.BASE_URL ?? 'http://127.0.0.1:8080');
 const screenshot = process.env.SCREENSHOT;
 const STEP_TIMEOUT_MS = 30_000;
 
-const email = `ada+${Date.now()}@example.com`;
+const email = process.env.EMAIL ?? `ada+${Date.now()}@example.com`;
 const password = `violet-${randomUUID()}`;
 let jobId; // of the job that a step starts and later steps look for
 
@@ -31,7 +32,7 @@ const browser = await chromium.launch({
     '--disable-sync',
   ],
 });
-const context = await browser.newContext({ baseURL: baseURL.href, viewport: { width: 1440, height: 900 } });
+const context = await browser.newContext({ baseURL: baseURL.href, viewport: { width: 1200, height: 850 } });
 context.setDefaultTimeout(STEP_TIMEOUT_MS);
 // Monaco draws only the lines in view, so texts are read from its models, which GraphiQL names by their content.
 await context.addInitScript(() => {

@@ -26,14 +26,17 @@ import (
 )
 
 // Main runs the tests of a package, stops the shared servers and fails on a leaked goroutine.
-func Main(m *testing.M, ignore ...goleak.Option) {
+func Main(m *testing.M, ignore ...goleak.Option) { os.Exit(Run(m, ignore...)) }
+
+// Run is Main for a TestMain that has something of its own to tidy up: it returns the exit code.
+func Run(m *testing.M, ignore ...goleak.Option) int {
 	code := m.Run()
 	stopShared()
 	if err := goleak.Find(ignore...); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	os.Exit(code)
+	return code
 }
 
 func stopShared() {
