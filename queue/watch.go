@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"gatehouse/internal/bus"
 	"gatehouse/internal/store"
@@ -74,7 +75,7 @@ func (w *watch) begin(j *Job, after *int64) {
 	}
 	w.target = max(w.target, j.Sequence)
 	w.first = &Event{
-		JobID: j.ID, Sequence: j.Sequence, At: w.queue.options.Now().UTC(), Type: Snapshot, State: j.State, Attempt: j.Attempt, Job: j,
+		JobID: j.ID, Sequence: j.Sequence, At: w.queue.options.Now().UTC().Truncate(time.Microsecond), Type: Snapshot, State: j.State, Attempt: j.Attempt, Job: j,
 	}
 	w.begun = true
 	w.start()

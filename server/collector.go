@@ -21,6 +21,7 @@ var (
 	jobsBusy     = describe("jobs_busy", "Jobs in hand in this process.")
 	jobsDropped  = describe("jobs_messages_dropped_total", "Messages whose job was not to be had.")
 	jobsRepushed = describe("jobs_repushed_total", "Jobs pushed again by the sweeper.")
+	jobsUnpushed = describe("jobs_push_failures_total", "Jobs that could not be pushed at once and were left to the sweeper.")
 	jobsLost     = describe("jobs_endings_refused_total", "Endings that were not this process's to write.")
 	queueDepth   = describe("queue_depth", "Unfinished jobs of the deployment.", "queue", "state")
 	queueAge     = describe("queue_oldest_seconds", "Age of the oldest job that waits for a worker.", "queue")
@@ -48,6 +49,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(jobsBusy, float64(f.Busy))
 	counter(jobsDropped, float64(f.Dropped))
 	counter(jobsRepushed, float64(f.Repushed))
+	counter(jobsUnpushed, float64(f.PushFailed))
 	counter(jobsLost, float64(f.Lost))
 	for kind, k := range f.Kinds {
 		counter(jobsStarted, float64(k.Started), kind)

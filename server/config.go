@@ -38,7 +38,7 @@ type Settings struct {
 	Namespace         string        `default:"gatehouse" help:"Begins every Redis key; deployments that share a Redis need different ones."`
 	PersistedQueries  string        `help:"A JSON file of allow-listed operations: hash to document." type:"path"`
 	PersistedOnly     bool          `help:"Run allow-listed operations only; needs persisted-queries."`
-	MaxUploadBytes    int64         `default:"2147483648" help:"The largest multipart request, in bytes."`
+	MaxUploadBytes    int64         `default:"2147483648" help:"The largest uploaded file, in bytes."`
 	AllowPrivateFetch bool          `help:"Let jobs fetch from loopback and private addresses."`
 	ShutdownTimeout   time.Duration `default:"20s" help:"How long jobs in hand may go on after the signal to stop."`
 	LogLevel          string        `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
@@ -170,7 +170,7 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if command == "worker" && len(s.WorkRedisURL) == 0 {
 		refuse("worker needs redis-url: without Redis the jobs wait inside the server's process")
 	}
-	if command == "serve" && s.Workers == 0 && len(s.WorkRedisURL) == 0 {
+	if command != "worker" && s.Workers == 0 && len(s.WorkRedisURL) == 0 {
 		refuse("workers 0 without Redis: nobody would ever run a job; set redis-url and start workers, or leave workers out")
 	}
 	if len(s.RedisURL) == 0 && len(s.WorkRedisURL) > 0 {

@@ -45,8 +45,10 @@ func TestContradictionsRefuseToStartAndSayWhatToWrite(t *testing.T) {
 	}{
 		{"production without anything", nil, []string{"--env=production"}, []string{"secret-key", "public-url", "email-verification"}},
 		{
-			"production over plain HTTP", []string{key},
-			[]string{"--env=production", "--public-url=http://api.example.com", "--email-verification=optional"}, []string{"https"},
+			"production over plain HTTP",
+			[]string{key},
+			[]string{"--env=production", "--public-url=http://api.example.com", "--email-verification=optional"},
+			[]string{"https"},
 		},
 		{"nobody to run jobs", nil, []string{"--workers=0"}, []string{"workers 0 without Redis"}},
 		{"a worker without Redis", nil, []string{"worker"}, []string{"redis-url"}},

@@ -51,7 +51,7 @@ func (a *app) openGraphQL() error {
 		Stage:         stage{a.files, s.MaxUploadBytes},
 		Present:       presenter.Present,
 		RequestID:     telemetry.RequestID,
-		Origins:       s.AllowedOrigins,
+		Origins:       append([]string{s.PublicURL}, s.AllowedOrigins...), // a proxy may have changed Host
 		DrainJitter:   drainJitter,
 		// A multipart request holds more than its files: names, boundaries, the operation.
 		MaxUploadBytes: s.MaxUploadBytes + 2<<20,

@@ -30,6 +30,7 @@ import (
 const (
 	headerTimeout   = 10 * time.Second
 	readTimeout     = 30 * time.Second
+	writeTimeout    = time.Minute
 	idleTimeout     = 2 * time.Minute
 	maxHeaderBytes  = 32 << 10
 	downloadTimeout = time.Hour
@@ -43,7 +44,7 @@ func (a *app) listen(ctx context.Context, handler http.Handler) error {
 	}
 	a.onClose(func() { _ = a.listener.Close() })
 	a.server = &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
 	return nil
@@ -171,7 +172,7 @@ func (a *app) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 		"issuer":                                a.settings.PublicURL,
 		"jwks_uri":                              a.settings.PublicURL + "/.well-known/jwks.json",
 		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": []string{a.settings.SigningAlgorithm},
+		"id_token_signing_alg_values_supported": a.keys.Set().Algorithms(),
 		"response_types_supported":              []string{},
 	})
 }

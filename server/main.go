@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 		return err
 	}
 	settings, err := cli.Settings.complete(command.Command())
-	if err != nil {
+	if err != nil && !needsNothing(command.Command()) {
 		return err
 	}
 	err = command.Run(&environment{ctx: ctx, settings: settings, out: out, log: log})
@@ -95,3 +95,6 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	}
 	return err
 }
+
+// needsNothing reports whether command only prints what is built in, whatever the settings.
+func needsNothing(command string) bool { return command == "schema" || command == "version" }

@@ -3,7 +3,6 @@ package marshal
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -12,10 +11,14 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"gatehouse/internal/blob"
+	"gatehouse/internal/fault"
 )
 
 // maxLong is the largest whole number that JavaScript holds exactly: 2^53.
 const maxLong = 1 << 53
+
+// bad says that a client's value is none of its scalar.
+func bad(message string) error { return fault.New(fault.BadUserInput, "", message) }
 
 // MarshalTime writes a moment in RFC 3339 form in UTC; the zero time is null.
 func MarshalTime(t time.Time) graphql.Marshaler {
@@ -34,11 +37,11 @@ func MarshalTime(t time.Time) graphql.Marshaler {
 func UnmarshalTime(v any) (time.Time, error) {
 	text, ok := v.(string)
 	if !ok {
-		return time.Time{}, errors.New("a Time is a text in RFC 3339 form, e.g. 2026-01-31T09:30:00Z")
+		return time.Time{}, bad("A Time is a text in RFC 3339 form, e.g. 2026-01-31T09:30:00Z.")
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil || t.Year() < 1970 || t.Year() > 9998 {
-		return time.Time{}, fmt.Errorf("%.40q is not a Time in RFC 3339 form, e.g. 2026-01-31T09:30:00Z", text)
+		return time.Time{}, bad(fmt.Sprintf("%.40q is not a Time in RFC 3339 form, e.g. 2026-01-31T09:30:00Z.", text))
 	}
 	return t.UTC(), nil
 }
@@ -55,7 +58,7 @@ func MarshalLong(n int64) graphql.Marshaler {
 func UnmarshalLong(v any) (int64, error) {
 	n, err := graphql.UnmarshalInt64(v)
 	if err != nil || n < 0 || n > maxLong {
-		return 0, errors.New("a Long is a whole number from 0 to 2^53")
+		return 0, bad("A Long is a whole number from 0 to 2^53.")
 	}
 	return n, nil
 }
@@ -78,8 +81,7 @@ func MarshalUpload(*blob.Upload) graphql.Marshaler { return graphql.Null }
 func UnmarshalUpload(v any) (*blob.Upload, error) {
 	staged, ok := v.(Staged)
 	if !ok {
-		return nil, errors.New("an Upload is sent as a part of a multipart request: " +
-			"see the GraphQL multipart request specification")
+		return nil, bad("An Upload is sent as a part of a multipart request: see the GraphQL multipart request specification.")
 	}
 	return staged.Upload, nil
 }

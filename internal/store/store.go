@@ -100,11 +100,18 @@ func Open(ctx context.Context, address string, o Options) (*DB, error) {
 	return nil, fmt.Errorf("open database: the address begins with %q; write sqlite:PATH or postgres://…", scheme)
 }
 
-// Redact returns address without its password, for logs.
+// Redact returns address without its passwords, for logs.
 func Redact(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || u.User == nil {
-		return address
+	if err != nil {
+		return "(not readable)" // and so it cannot be told where the password stands
+	}
+	query := u.Query()
+	for name := range query {
+		if strings.Contains(strings.ToLower(name), "password") {
+			query.Set(name, "xxxxx")
+			u.RawQuery = query.Encode()
+		}
 	}
 	return u.Redacted()
 }
@@ -125,10 +132,12 @@ func (db *DB) Ping(ctx context.Context) error {
 
 // Close ends all transactions in hand, then every connection.
 func (db *DB) Close() error {
+	db.reads.close()
+	err := db.pool.Close() // readers first: SQLite tidies up with its last connection, if that may write
 	if db.writer != nil {
 		db.writer.close()
 	}
-	return db.pool.Close()
+	return err
 }
 
 // View runs fn on one snapshot of the database. fn only reads.

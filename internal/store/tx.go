@@ -141,6 +141,14 @@ func (s *statements) prepared(ctx context.Context, on preparer, q *Query) (*sql.
 	return made, nil
 }
 
+// close ends the statements: one that is left keeps its connection to SQLite open for good.
+func (s *statements) close() {
+	s.byQuery.Range(func(_, kept any) bool {
+		_ = kept.(*sql.Stmt).Close() // there is nobody left who could mend it
+		return true
+	})
+}
+
 // inside runs statements in a transaction that database/sql opened.
 func (db *DB) inside(t *sql.Tx) runner {
 	if db.dialect == Postgres {

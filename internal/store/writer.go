@@ -88,6 +88,7 @@ func (w *writer) loop() {
 	defer close(w.ended)
 	defer w.pool.Close()
 	defer w.conn.Close()
+	defer w.kept.close()
 	for first := range w.queue {
 		w.commit(first)
 	}
