@@ -58,6 +58,8 @@ type User struct {
 	Status    Status
 	CreatedAt time.Time
 	UpdatedAt time.Time
+
+	version int64 // counts the changes of password, roles and status
 }
 
 // EmailVerification is when an address must be confirmed.
@@ -212,6 +214,7 @@ func (a *Accounts) open(r row) (User, error) {
 	return User{
 		ID: r.ID, Email: string(email), Verified: r.Verified, Name: string(name), Locale: r.Locale,
 		Roles: r.roles(), Status: r.Status, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		version: r.Version,
 	}, nil
 }
 

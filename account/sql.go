@@ -25,7 +25,9 @@ var (
 	rehashPassword = store.SQL(`UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
 	updateRoles    = store.SQL(`UPDATE users SET roles = ?, version = version + 1, updated_at = ? WHERE id = ?`)
 	updateStatus   = store.SQL(`UPDATE users SET status = ?, version = version + 1, updated_at = ? WHERE id = ?`)
-	verifyEmail    = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
+	lockVersion    = store.SQL(`SELECT version FROM users WHERE id = ?`).
+			On(store.Postgres, `SELECT version FROM users WHERE id = ? FOR SHARE`)
+	verifyEmail = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
 		WHERE id = ?`)
 )
 

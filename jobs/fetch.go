@@ -112,8 +112,13 @@ func (b *body) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// fetchFault tells the owner what went wrong without the addresses behind the name.
+// fetchFault tells the owner what went wrong without the addresses behind the name. Its cause, which
+// is logged, is without the address that was asked for: a signed link is a secret.
 func fetchFault(err error) error {
+	var asked *url.Error
+	if errors.As(err, &asked) {
+		err = asked.Err
+	}
 	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrProhibitedPort) {
 		return queue.Permanent(fault.New(fault.Invalid, "url", "The address is not a public one.").With(err))
 	}

@@ -39,6 +39,17 @@ func TestPrivateAddressesAreRefusedByTheAddressDialled(t *testing.T) {
 	}
 }
 
+func TestTheAddressAskedForIsNotLogged(t *testing.T) {
+	away := httptest.NewServer(http.NotFoundHandler())
+	away.Close()
+	for _, f := range []*fetcher{newFetcher(true), newFetcher(false)} {
+		_, _, err := f.open(t.Context(), away.URL+"/report.csv?signature=hunter2")
+		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "report.csv") {
+			t.Errorf("the log is told %v", err)
+		}
+	}
+}
+
 func TestARedirectIsCheckedAnew(t *testing.T) {
 	hops := 0
 	outside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -70,8 +70,8 @@ func New(db *store.DB, accounts *account.Accounts, sessions *session.Sessions, l
 }
 
 // ByPassword signs a person in. Faults: INVALID_CREDENTIALS, the same for an unknown address and a
-// wrong password; ACCOUNT_DISABLED, with the right password only; RATE_LIMITED; UNAVAILABLE when too
-// many sign-ins wait.
+// wrong password; ACCOUNT_DISABLED, with the right password only; WRONG_STATE when the account was
+// changed meanwhile; RATE_LIMITED; UNAVAILABLE when too many sign-ins wait.
 func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, error) {
 	if err := l.throttle.password(ctx, attempt); err != nil {
 		return Outcome{}, err
@@ -82,6 +82,9 @@ func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, erro
 	}
 	var outcome Outcome
 	err = l.db.Update(ctx, func(tx *store.Tx) (err error) {
+		if err := l.accounts.UnchangedTx(ctx, tx, user); err != nil { // the hash took its time
+			return err
+		}
 		outcome, err = l.enterTx(ctx, tx, user, attempt.Client)
 		return err
 	})

@@ -52,7 +52,8 @@ type house struct {
 	sessions *session.Sessions
 	audit    *audit.Log
 	logins   *login.Logins
-	micros   atomic.Int64 // the limiter's clock
+	micros   atomic.Int64           // the limiter's clock
+	hashing  atomic.Pointer[func()] // called when a hash begins and when it ends; nil: nobody looks
 }
 
 func newHouse(t testing.TB, address string, o account.Options) *house {
@@ -66,7 +67,13 @@ func newHouse(t testing.TB, address string, o account.Options) *house {
 	root, local := secret.NewKey(), notices{bus.Local()}
 	keys, err := session.OpenKeys(t.Context(), db, ring, local, session.KeyOptions{})
 	must(t, err)
-	h := &house{TB: t, db: db, hasher: password.New(password.Options{}), audit: audit.New(db, audit.Options{})}
+	h := &house{TB: t, db: db, audit: audit.New(db, audit.Options{})}
+	h.hasher = password.New(password.Options{Now: func() time.Time {
+		if look := h.hashing.Load(); look != nil {
+			(*look)()
+		}
+		return time.Now()
+	}})
 	h.sessions, err = session.New(db, keys, root, nil, local, session.Options{Issuer: "https://gatehouse.example", Audience: "gatehouse"})
 	must(t, err)
 	t.Cleanup(h.sessions.Close)
@@ -121,6 +128,26 @@ func (h *house) signedIn(o login.Outcome) viewer.Viewer {
 	v, _, err := h.sessions.Authenticate(h.Context(), o.Tokens.Access)
 	must(h, err)
 	return v
+}
+
+func TestAPasswordThatIsChangedWhileItIsCheckedOpensNothing(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		owner, err := h.register("ada@example.com")
+		must(t, err)
+		looks := 0
+		look := func() {
+			if looks++; looks == 2 { // the thief's hash is done, their session not yet begun
+				must(t, h.accounts.ChangePassword(t.Context(), h.signedIn(owner), secretWord, "Difference engine no. 2"))
+			}
+		}
+		h.hashing.Store(&look)
+		refuse(t, "the old password", h.attempt("ada@example.com", secretWord, "", "127.0.0.1"), fault.WrongState)
+		live, err := h.sessions.List(t.Context(), h.signedIn(owner), owner.User.ID)
+		must(t, err)
+		if len(live) != 1 || live[0].ID != owner.Tokens.Session.ID {
+			t.Errorf("live sessions: %+v, want the owner's alone", live)
+		}
+	})
 }
 
 func TestWhoRegistersIsSignedInAndCanComeBack(t *testing.T) {

@@ -147,7 +147,9 @@ func (q *Queue) Attempts(ctx context.Context, ids []ID) (map[ID][]Attempt, error
 		}
 		logs, err := q.logsOf(ctx, some)
 		for _, a := range attempts {
-			a.Log = logs[attemptOf{a.Job, a.claim}]
+			if a.Log = logs[attemptOf{a.Job, a.claim}]; a.Log == nil {
+				a.Log = []string{} // the schema's list is never null
+			}
 			all[a.Job] = append(all[a.Job], a)
 		}
 		return err

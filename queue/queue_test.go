@@ -185,24 +185,6 @@ func (p *process) finished(t testing.TB, id queue.ID) *queue.Job {
 	return j
 }
 
-// reaches waits until the job is in state.
-func (p *process) reaches(t testing.TB, id queue.ID, state queue.State) *queue.Job {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	events, err := p.Watch(ctx, ada, id, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for e := range events {
-		if e.State == state {
-			return e.Job
-		}
-	}
-	t.Fatalf("job %s never was %s", id, state)
-	return nil
-}
-
 func brief(events []*queue.Event) string {
 	var b strings.Builder
 	for _, e := range events {

@@ -100,9 +100,6 @@ func (r *jobResolver) Attempts(ctx context.Context, objs []*queue.Job) ([][]*que
 	for i, attempts := range found {
 		all[i] = make([]*queue.Attempt, len(attempts))
 		for n := range attempts {
-			if attempts[n].Log == nil {
-				attempts[n].Log = []string{}
-			}
 			all[i][n] = &attempts[n]
 		}
 	}

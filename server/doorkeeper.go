@@ -66,8 +66,8 @@ func (d *doorkeeper) Socket(r *http.Request, authorization string) (edge.Caller,
 			return edge.Caller{}, err
 		}
 	}
-	if token == "" {
-		token = cookieValue(r, accessCookie) // the handshake's Origin has been checked
+	if token == "" && d.ours(r) { // stricter than who may open a socket: cookies want a page over TLS
+		token = cookieValue(r, accessCookie)
 	}
 	if token == "" {
 		return anonymous(request), nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
@@ -64,6 +65,30 @@ func TestAPageOfAnotherHostIsNotOurs(t *testing.T) {
 		}
 		if got := sameHost(u, c.host); got != c.want {
 			t.Errorf("a page of %s at %s is ours: %v, want %v", c.origin, c.host, got, c.want)
+		}
+	}
+}
+
+func TestACookieOpensASocketForOurOwnPagesOnly(t *testing.T) {
+	h := newHouse(t)
+	var answer struct {
+		Register struct{ Outcome struct{ AccessToken string } }
+	}
+	h.ask("", `mutation{register(input:{email:"ada@example.com",password:"Analytical engine no. 1"}){outcome{...on SessionTokens{accessToken}}}}`, &answer)
+	keeper := &doorkeeper{sessions: h.sessions, settings: h.settings}
+	for origin, ours := range map[string]bool{
+		"https://api.example.com": true, "": true,
+		"http://api.example.com": false, // whoever sits on the line can write this page
+		"https://evil.example":   false,
+	} {
+		r := httptest.NewRequest("GET", "https://api.example.com/graphql", nil)
+		r.AddCookie(&http.Cookie{Name: accessCookie, Value: answer.Register.Outcome.AccessToken})
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		caller, err := keeper.Socket(r, "")
+		if err != nil || (caller.Subject != "") != ours {
+			t.Errorf("a page of %q gets %q, %v; ours: %v", origin, caller.Subject, err, ours)
 		}
 	}
 }

@@ -156,6 +156,9 @@ func (c *costing) length(field *ast.Field) float64 {
 	if ids := field.Arguments.ForName("ids"); ids != nil {
 		return float64(max(1, c.elements(ids.Value)))
 	}
+	if size, ok := c.estimate.limits.ListSizes[parent.Name+"."+field.Name]; ok {
+		return float64(size)
+	}
 	return float64(c.estimate.limits.ListSize)
 }
 

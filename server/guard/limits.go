@@ -24,7 +24,9 @@ type Limits struct {
 	Cost               int // fields executed, lists multiplied by their length; 5,000
 	PageSize           int // length of a list without first or last, but able to take one; 20
 	MaxPageSize        int // the most that first or last count for; 100
-	ListSize           int // length of a list that takes neither; 5
+	ListSize           int // length of a list that takes neither and that ListSizes does not name; 5
+	// ListSizes are the lengths of lists that may be much longer than ListSize, by "Type.field".
+	ListSizes map[string]int
 }
 
 // What only an attacker reaches; each bounds a term of the work that validation does.

@@ -227,3 +227,19 @@ func FuzzEveryDocumentIsAnswered(f *testing.F) {
 		}
 	})
 }
+
+func TestALongListIsPricedByItsOwnLength(t *testing.T) {
+	exec := newExecutor(t, Options{Limits: Limits{ListSizes: map[string]int{"User.sessions": 200}}})
+	for document, limit := range map[string]string{
+		"{me{sessions{id device}}}":                               "",
+		"{jobs(first:10){nodes{owner{sessions{id device}}}}}":     "",
+		"{jobs(first:20){nodes{owner{sessions{id device ip}}}}}":  "cost",
+		"{jobs(first:100){nodes{owner{factors{id name}}}}}":       "",
+		"{jobs(first:100){nodes{owner{s:sessions{id}}}}}":         "cost",
+		"{jobs(first:100){nodes{owner{...{sessions{...{id}}}}}}}": "cost",
+	} {
+		if got := limitOf(t, prepareText(exec, document)); got != limit {
+			t.Errorf("%s: got limit %q, want %q", document, got, limit)
+		}
+	}
+}
