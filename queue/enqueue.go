@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
@@ -93,8 +94,13 @@ func claim(uploads []*blob.Upload) {
 	}
 }
 
+// pushPatience bounds how long whoever starts a job waits for a transport that hangs.
+const pushPatience = 250 * time.Millisecond
+
 // push hands queued jobs to the transport. What cannot be pushed now, the sweeper pushes later.
 func (q *Queue) push(ctx context.Context, jobs ...*Job) {
+	ctx, cancel := context.WithTimeout(ctx, pushPatience)
+	defer cancel()
 	for _, j := range jobs {
 		if err := q.pushes.push(ctx, j); err != nil {
 			q.metrics.pushFailed.Add(1)

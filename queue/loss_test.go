@@ -22,6 +22,7 @@ var (
 	logSilently = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, claim, done, total, stage, message)
 		SELECT id, sequence, {now}, 'STATE', state, attempt, claim, 0, 0, '', '' FROM jobs WHERE id = ?`)
 	buryProcesses = store.SQL(`UPDATE processes SET lease_until = 1`)
+	addProcess    = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES ('prc_other', 'elsewhere', 1, {now}, {now} + 3600000000)`)
 	stealJob      = store.SQL(`UPDATE jobs SET claim = claim + 1, process_id = 'prc_other' WHERE id = ?`)
 )
 
@@ -82,6 +83,7 @@ func TestAJobThatWasTakenAwayEndsHereAndWritesNothing(t *testing.T) {
 		p := y.start(queue.Options{Workers: 1, Beat: 20 * time.Millisecond, Lease: 10 * time.Second}, k.Define())
 		j := p.enqueue(t, k, "", queue.JobOptions{})
 		<-began
+		y.do(nil, addProcess)
 		y.do(j.ID, stealJob)
 		if err := <-ended; err != queue.ErrLeaseLost {
 			t.Errorf("the context ended with %v", err)

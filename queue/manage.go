@@ -78,7 +78,14 @@ func (q *Queue) Cancel(ctx context.Context, by viewer.Viewer, id ID) (*Job, erro
 	return j, nil
 }
 
-// Retry starts a failed or cancelled job anew, with all its attempts. Its history stays.
+// What is kept of a job that is started anew, by its owner as often as they like: two rounds of attempts,
+// and the newest events.
+const (
+	keptAttempts = 2 * maxAttempts
+	keptEvents   = 10_000
+)
+
+// Retry starts a failed or cancelled job anew, with all its attempts. Its newest history stays.
 func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error) {
 	if _, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs); err != nil {
 		return nil, err
@@ -95,6 +102,12 @@ func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error
 			return err
 		}
 		if _, err = tx.Exec(ctx, deleteMade, id); err != nil {
+			return err
+		}
+		if _, err = tx.Exec(ctx, forgetAttempts, id, j.Claim-keptAttempts); err != nil {
+			return err
+		}
+		if _, err = tx.Exec(ctx, forgetEvents, id, j.Sequence-keptEvents); err != nil {
 			return err
 		}
 		return changes.record(ctx, tx, j, StateChanged, "Started anew.")

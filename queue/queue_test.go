@@ -339,6 +339,34 @@ func TestAWaitingJobIsCancelledAtOnceAndCanBeStartedAnew(t *testing.T) {
 	})
 }
 
+func TestAJobThatIsStartedAnewForEverDoesNotGrowForEver(t *testing.T) {
+	eachYard(t, func(t *testing.T, y *yard) {
+		k := queue.Kind[struct{}, struct{}]{Name: "hopeless", Handle: func(context.Context, *queue.Run, struct{}) (struct{}, error) {
+			return struct{}{}, queue.Permanent(errors.New("no use"))
+		}}
+		p := y.start(queue.Options{Workers: 1}, k.Define())
+		request, err := k.Request(ada.User, struct{}{}, queue.JobOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := p.Enqueue(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			wantState(t, p.finished(t, j.ID), queue.Failed)
+			if _, err := p.Retry(t.Context(), ada, j.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantState(t, p.finished(t, j.ID), queue.Failed)
+		attempts, err := p.Attempts(t.Context(), []queue.ID{j.ID})
+		if n := len(attempts[j.ID]); err != nil || n < 25 || n > 51 {
+			t.Errorf("%d attempts are kept, %v; want the newest 50 or so", n, err)
+		}
+	})
+}
+
 func TestADelayedJobIsNeverEarly(t *testing.T) {
 	eachYard(t, func(t *testing.T, y *yard) {
 		k := echo("echo")

@@ -81,7 +81,9 @@ var (
 	endAttemptsOfDead = store.SQL(`UPDATE job_attempts SET finished_at = {now}, error_code = 'WORKER_LOST',
 			error_message = 'The worker disappeared in the middle of the job.'
 		WHERE finished_at IS NULL AND job_id IN (?*)`)
-	forgetAttempt = store.SQL(`DELETE FROM job_attempts WHERE job_id = ? AND claim = ?`)
+	forgetAttempt  = store.SQL(`DELETE FROM job_attempts WHERE job_id = ? AND claim = ?`)
+	forgetAttempts = store.SQL(`DELETE FROM job_attempts WHERE job_id = ? AND claim <= ?`)
+	forgetEvents   = store.SQL(`DELETE FROM job_events WHERE job_id = ? AND sequence <= ?`)
 
 	// fenced: a write by the worker that took the job, and by no earlier one.
 	progressJob = store.SQL(`UPDATE jobs SET progress_done = ?, progress_total = ?, progress_stage = ?, sequence = sequence + 1
