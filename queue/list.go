@@ -17,7 +17,7 @@ func (q *Queue) Get(ctx context.Context, by viewer.Viewer, id ID) (*Job, error) 
 }
 
 // List returns a page of the jobs that f chooses: of by's own, or of everybody's for those who may
-// read them. Naming another owner without that right is NOT_FOUND's sibling: an empty list.
+// read them. Naming another owner without that right is FORBIDDEN, whether or not there is such an owner.
 func (q *Queue) List(ctx context.Context, by viewer.Viewer, f Filter, o Order, w page.Window) (page.Page[*Job], error) {
 	none := page.Page[*Job]{}
 	f, o, err := q.allowed(by, f, o)

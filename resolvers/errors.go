@@ -88,6 +88,8 @@ func (p Presenter) faultOf(ctx context.Context, err error) *fault.Fault {
 	case store.Full(err), errors.Is(err, blob.ErrStorage):
 		p.Logger.ErrorContext(ctx, "storage refused", "error", err)
 		return fault.New(fault.Unavailable, "", "The server has no room left to store this.")
+	case store.Unfit(err):
+		return fault.New(fault.BadUserInput, "", "A text holds a character that cannot be stored.")
 	case errors.As(err, &input) && input.Err == nil: // gqlgen's own words about an argument
 		return fault.New(fault.BadUserInput, "", input.Message)
 	}

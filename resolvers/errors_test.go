@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"gatehouse/internal/blob"
@@ -32,6 +33,7 @@ func TestOnlyFaultsReachTheClient(t *testing.T) {
 		{"a fault with a cause", fault.Denied("No.").With(secret), "FORBIDDEN", true},
 		{"a plain error", fmt.Errorf("read job: %w", secret), "INTERNAL", true},
 		{"a database that is away", fmt.Errorf("read job: %w", store.ErrClosed), "UNAVAILABLE", true},
+		{"a NUL in a text", fmt.Errorf("read job: %w", &pgconn.PgError{Code: "22021"}), "BAD_USER_INPUT", false},
 		{"a full disk", fmt.Errorf("store file: %w: %w", blob.ErrStorage, secret), "UNAVAILABLE", true},
 		{"a caller who has left", fmt.Errorf("read: %w", context.Canceled), "UNAVAILABLE", false},
 	} {

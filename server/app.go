@@ -300,6 +300,9 @@ func (a *app) janitor(ctx context.Context) error {
 const (
 	drainTimeout = 10 * time.Second // for requests, sockets and streams
 	drainJitter  = 3 * time.Second  // over which sockets are told to come back
+
+	// drainRead is for requests that were sent and not yet read: Shutdown drops those without an answer.
+	drainRead = 200 * time.Millisecond
 )
 
 // run serves until ctx ends: then the server says that it is not ready, closes its listener, tells
@@ -316,7 +319,7 @@ func (a *app) run(ctx context.Context) error {
 	})
 	all.Go(func() error {
 		defer func() { failed <- struct{}{} }()
-		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) && !a.draining.Load() {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil
@@ -336,7 +339,12 @@ func (a *app) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	var ending errgroup.Group
-	ending.Go(func() error { return a.server.Shutdown(ctx) })
+	ending.Go(func() error {
+		_ = a.listener.Close() // nobody new
+		a.server.SetKeepAlivesEnabled(false)
+		<-time.After(drainRead)
+		return a.server.Shutdown(ctx)
+	})
 	if a.edge != nil {
 		ending.Go(func() error { return a.edge.Drain(ctx) })
 	}

@@ -122,8 +122,12 @@ func (d *doorkeeper) address(r *http.Request) netip.Addr {
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && d.trusted(ip); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
+		if err != nil { // some proxies write the port too
+			withPort, failed := netip.ParseAddrPort(strings.TrimSpace(hops[i]))
+			if failed != nil {
+				break
+			}
+			hop = withPort.Addr()
 		}
 		ip = hop.Unmap()
 	}

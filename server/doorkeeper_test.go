@@ -20,6 +20,8 @@ func TestAForwardedAddressCountsOnlyFromTrustedProxies(t *testing.T) {
 		{"the client lies to the proxy", "10.0.0.1:1", "203.0.113.9, 192.0.2.1", "192.0.2.1", trusting},
 		{"two proxies", "10.0.0.1:1", "192.0.2.1, 10.0.0.2", "192.0.2.1", trusting},
 		{"rubbish", "10.0.0.1:1", "rubbish", "10.0.0.1", trusting},
+		{"a proxy tells the port", "10.0.0.1:1", "192.0.2.1:4711", "192.0.2.1", trusting},
+		{"a proxy tells the port of IPv6", "10.0.0.1:1", "[2001:db8::1]:4711", "2001:db8::1", trusting},
 		{"IPv4 inside IPv6", "[::ffff:10.0.0.1]:1", "192.0.2.1", "192.0.2.1", trusting},
 	} {
 		t.Run(c.name, func(t *testing.T) {

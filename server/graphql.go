@@ -69,8 +69,12 @@ func (a *app) guards() (guard.Options, error) {
 	o := guard.Options{
 		Introspection: func(ctx context.Context) bool { return !s.production() || viewer.From(ctx).May(viewer.Introspect) },
 		Suggestions:   !s.production(),
-		// A CSV may have 1,024 columns. Priced at 100, a document may ask for those of a few jobs at once.
-		Limits: guard.Limits{ListSizes: map[string]int{"CsvSummary.columns": 100, "CsvSummary.rejects": 100}},
+		// A CSV may have 1,024 columns, and its summary then takes 20 ms to read. At these prices a document
+		// may ask for the columns of a few jobs, or for the summaries of a page of them.
+		Limits: guard.Limits{
+			ListSizes: map[string]int{"CsvSummary.columns": 100, "CsvSummary.rejects": 100},
+			Weights:   map[string]int{"Job.result": 40},
+		},
 	}
 	if s.PersistedQueries == "" {
 		return o, nil

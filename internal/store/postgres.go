@@ -23,6 +23,7 @@ const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	diskFull             = "53100"
+	notInRepertoire      = "22021"
 	tooManyConnections   = "53300" // class 08 is a lost connection, 57P a server that stops or starts
 )
 
@@ -98,6 +99,9 @@ func worthAnotherTry(err error) bool {
 	code := postgresCode(err)
 	return code == serializationFailure || code == deadlockDetected
 }
+
+// Unfit reports whether err says that the database cannot hold a text: PostgreSQL takes no NUL.
+func Unfit(err error) bool { return postgresCode(err) == notInRepertoire }
 
 func postgresCode(err error) string {
 	var e *pgconn.PgError

@@ -116,7 +116,7 @@ func (c *costing) field(field *ast.Field) cost {
 		return cost{data: 1, meta: 1 + inner.data + inner.meta}
 	}
 	length := c.length(field)
-	return cost{data: 1 + length*inner.data, meta: length * inner.meta}
+	return cost{data: c.weight(field) + length*inner.data, meta: length * inner.meta}
 }
 
 // fragment is measured once; a validated document has no cycles.
@@ -133,6 +133,14 @@ func (c *costing) fragment(spread *ast.FragmentSpread) cost {
 	}
 	c.fragments[spread.Name] = sum
 	return sum
+}
+
+// weight is what loading the field's object costs.
+func (c *costing) weight(field *ast.Field) float64 {
+	if field.ObjectDefinition == nil {
+		return 1
+	}
+	return float64(max(1, c.estimate.limits.Weights[field.ObjectDefinition.Name+"."+field.Name]))
 }
 
 // length says how many elements the field may answer with; 1 for what is no list.

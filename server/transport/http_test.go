@@ -80,6 +80,9 @@ func TestAPostIsAnsweredByItsMediaTypes(t *testing.T) {
 			if got := w.Header().Get("Content-Type"); !strings.HasSuffix(got, "json; charset=utf-8") {
 				t.Errorf("got Content-Type %s", got)
 			}
+			if got := w.Header().Get("Cache-Control"); got != "no-store" { // it may hold tokens
+				t.Errorf("got Cache-Control %q", got)
+			}
 			if executed := c.code == "" || c.code == "NOT_FOUND"; executed != (a.Data != nil) {
 				t.Errorf("got data %s, executed %v", a.Data, executed)
 			}

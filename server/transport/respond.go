@@ -144,6 +144,7 @@ func (e *exchange) write(status int, response *graphql.Response) {
 	header["Content-Type"] = contentTypes(media)
 	header["Content-Length"] = []string{strconv.Itoa(len(*buffer))}
 	header["X-Content-Type-Options"] = noSniff()
+	header["Cache-Control"] = noStore()
 	e.answered = true
 	e.w.WriteHeader(status)
 	_, _ = e.w.Write(*buffer) // the client has gone: nobody is left to tell
@@ -152,6 +153,9 @@ func (e *exchange) write(status int, response *graphql.Response) {
 func contentTypes(media string) []string { return []string{media + utf8Suffix} }
 
 func noSniff() []string { return []string{"nosniff"} }
+
+// noStore keeps answers out of every cache: they hold tokens (RFC 6749 §5.1) and what one caller may see.
+func noStore() []string { return []string{"no-store"} }
 
 // appendResponse appends the response map (GraphQL §7.1), errors first. The data is the executor's own
 // JSON; a response without data, which is a request error, has no data entry. It changes response.Errors
