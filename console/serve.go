@@ -85,13 +85,26 @@ func (p *page) serve(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, p.name, time.Time{}, bytes.NewReader(p.packed))
 		return
 	}
-	plain, err := unpack(p.packed)
+	p.serveUnpacked(w, r)
+}
+
+// serveUnpacked sends the plain form as it is unpacked, so that a slow reader holds no copy of it.
+func (p *page) serveUnpacked(w http.ResponseWriter, r *http.Request) {
+	tag := `"` + p.digest + `"`
+	w.Header().Set("ETag", tag)
+	if r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	if r.Method == http.MethodHead {
+		return
+	}
+	reader, err := gzip.NewReader(bytes.NewReader(p.packed))
 	if err != nil {
 		http.Error(w, "Unreadable file in this build", http.StatusInternalServerError)
 		return
 	}
-	header.Set("ETag", `"`+p.digest+`"`)
-	http.ServeContent(w, r, p.name, time.Time{}, bytes.NewReader(plain))
+	_, _ = io.Copy(w, reader) // the client has gone, or it has it
 }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110 §12.5.3): gzip or *, unless its weight is 0.

@@ -35,11 +35,6 @@ type batch[K comparable, V any] struct {
 	done  chan struct{}
 }
 
-// NewLoader returns a loader over fetch, which leaves out the keys that it does not find.
-func NewLoader[K comparable, V any](fetch func(ctx context.Context, keys []K) (map[K]V, error)) *Loader[K, V] {
-	return &Loader[K, V]{fetch: fetch}
-}
-
 // Load returns the value of key, together with what other goroutines ask for at the same time.
 // A key that is not found is ErrMissing.
 func (l *Loader[K, V]) Load(ctx context.Context, key K) (V, error) {

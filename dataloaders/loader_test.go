@@ -11,13 +11,17 @@ import (
 	"pgregory.net/rapid"
 )
 
+func newLoader[V any](fetch func(context.Context, []int) (map[int]V, error)) *Loader[int, V] {
+	return &Loader[int, V]{fetch: fetch}
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestEveryKeyGetsItsOwnValueWhateverIsMissingOrAskedTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keys := rapid.SliceOfN(rapid.IntRange(0, 40), 1, 200).Draw(t, "keys")
 		there := rapid.MapOf(rapid.IntRange(0, 40), rapid.String()).Draw(t, "there")
-		l := NewLoader(func(_ context.Context, asked []int) (map[int]string, error) {
+		l := newLoader(func(_ context.Context, asked []int) (map[int]string, error) {
 			seen := map[int]bool{}
 			found := map[int]string{}
 			for _, k := range asked {
@@ -59,7 +63,7 @@ func TestEveryKeyGetsItsOwnValueWhateverIsMissingOrAskedTwice(t *testing.T) {
 
 func TestNeighboursShareOneFetch(t *testing.T) {
 	var fetches atomic.Int32
-	l := NewLoader(func(_ context.Context, keys []int) (map[int]int, error) {
+	l := newLoader(func(_ context.Context, keys []int) (map[int]int, error) {
 		fetches.Add(1)
 		found := map[int]int{}
 		for _, k := range keys {
@@ -78,7 +82,7 @@ func TestNeighboursShareOneFetch(t *testing.T) {
 
 func TestAFailedFetchFailsAllItsKeys(t *testing.T) {
 	broken := errors.New("the database is away")
-	l := NewLoader(func(context.Context, []int) (map[int]int, error) { return nil, broken })
+	l := newLoader(func(context.Context, []int) (map[int]int, error) { return nil, broken })
 	if _, err := l.Load(t.Context(), 1); !errors.Is(err, broken) {
 		t.Errorf("Load = %v", err)
 	}
@@ -89,7 +93,7 @@ func TestAFailedFetchFailsAllItsKeys(t *testing.T) {
 
 func TestACallerWhoLeavesDoesNotHoldTheOthers(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
-	l := NewLoader(func(_ context.Context, keys []int) (map[int]int, error) {
+	l := newLoader(func(_ context.Context, keys []int) (map[int]int, error) {
 		close(begun)
 		<-finish
 		return map[int]int{1: 1}, nil
@@ -113,7 +117,7 @@ func TestACallerWhoLeavesDoesNotHoldTheOthers(t *testing.T) {
 // BenchmarkLevel is what batching costs a level of 20 goroutines.
 func BenchmarkLevel(b *testing.B) {
 	for b.Loop() {
-		l := NewLoader(func(_ context.Context, keys []int) (map[int]int, error) { return map[int]int{}, nil })
+		l := newLoader(func(_ context.Context, keys []int) (map[int]int, error) { return map[int]int{}, nil })
 		var wait sync.WaitGroup
 		for k := range 20 {
 			wait.Go(func() { _, _ = l.Load(b.Context(), k) })

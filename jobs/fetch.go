@@ -127,7 +127,7 @@ func fetchFault(err error) error {
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) && dns.IsNotFound {
-		return queue.Permanent(fault.New(fault.Invalid, "url", "The host of the address does not exist.").With(err))
+		return queue.Permanent(fault.New(fault.Invalid, "url", "The address is not a public one.").With(err))
 	}
 	return fault.New(fault.Unavailable, "url", "The address does not answer.").With(err)
 }

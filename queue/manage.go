@@ -44,7 +44,7 @@ func (q *Queue) Cancel(ctx context.Context, by viewer.Viewer, id ID) (*Job, erro
 	if err != nil {
 		return nil, err
 	}
-	retention := q.kinds[j.Kind].Retention
+	retention := q.retentionOf(j.Kind)
 	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
 		waiting, err := store.One(ctx, tx, cancelWaiting, scanJob, retention.Microseconds(), id)
 		if err == nil {

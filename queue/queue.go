@@ -110,6 +110,7 @@ type Queue struct {
 	wake     chan struct{}          // tells the sweeper of an earlier moment
 	stopping chan struct{}          // closed once the workers are to end
 	vitals   *store.Query           // what the sweeper asks
+	lanes    []laneOf               // of the kinds, in the order of vitals
 	watches  watches
 	strays   map[strayed]bool // as of the last beat; of the lease alone
 	next     atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
@@ -129,7 +130,12 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 		q.kinds[k.Name] = k
 		q.order = append(q.order, k.Name)
 	}
-	q.vitals = vitalsOf(q.lanes())
+	for _, queue := range q.queues() {
+		for _, p := range priorities() {
+			q.lanes = append(q.lanes, laneOf{queue, p})
+		}
+	}
+	q.vitals = vitalsOf(q.lanes)
 	q.writer = newWriter(q)
 	q.pushes = newEnqueuer(wire)
 	return q, nil

@@ -43,7 +43,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 
 func (q *Queue) look(ctx context.Context) (vitals, error) {
 	return store.One(ctx, q.db, q.vitals, func(scan store.Scan) (vitals, error) {
-		moments := make([]*int64, 5+len(q.lanes()))
+		moments := make([]*int64, 5+len(q.lanes))
 		into := make([]any, len(moments))
 		for i := range moments {
 			into[i] = &moments[i]
@@ -159,7 +159,7 @@ func (q *Queue) requeueTx(ctx context.Context, tx *store.Tx, orphans []ID, chang
 func (q *Queue) relay(ctx context.Context, v vitals) error {
 	var stale []laneOf
 	var names []string
-	for i, l := range q.lanes() {
+	for i, l := range q.lanes {
 		if v.pushed[i] > 0 && v.pushed[i] < v.now-q.options.Stale.Microseconds() {
 			stale, names = append(stale, l), append(names, l.name())
 		}
@@ -225,6 +225,15 @@ func (q *Queue) expire(ctx context.Context) error {
 func (q *Queue) Owned(ctx context.Context, key blob.Key) (bool, error) {
 	found, err := store.All(ctx, q.db, selectKeyInUse, store.Value[int], key.String())
 	return len(found) > 0, err
+}
+
+// retentionOf returns how long ended jobs of a kind are kept; a kind that this program does not know
+// is another program's, and kept as long as any.
+func (q *Queue) retentionOf(kind string) time.Duration {
+	if k, known := q.kinds[kind]; known {
+		return k.Retention
+	}
+	return q.longestRetention()
 }
 
 func (q *Queue) longestRetention() time.Duration {

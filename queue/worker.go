@@ -15,13 +15,19 @@ import (
 	"gatehouse/queue/transport"
 )
 
-// lanes are gocraft's job types: one a queue and priority. The fetch walks all of them, so they are
-// few; the kind stands in the row.
-var priorities = []Priority{Low, Normal, High, Critical}
+// priorities are all there are. A lane is one of gocraft's job types: one a queue and priority. The
+// fetch walks all of them, so they are few; the kind stands in the row.
+func priorities() []Priority { return []Priority{Low, Normal, High, Critical} }
 
-// weights are gocraft's priorities: of two lanes that both hold jobs, the one with ten times the
-// weight is looked at first ten times out of eleven, so that low ones are late but never starve.
-var weights = map[Priority]uint{Low: 1, Normal: 10, High: 100, Critical: 1000}
+// weight is gocraft's priority of a lane: of two lanes that both hold jobs, the one with ten times
+// the weight is looked at first ten times out of eleven, so that low ones are late but never starve.
+func weight(p Priority) uint {
+	w := uint(1)
+	for ; p > Low; p-- {
+		w *= 10
+	}
+	return w
+}
 
 func lane(queue string, p Priority) string { return queue + ":" + strconv.Itoa(int(p)) }
 
@@ -32,17 +38,6 @@ type laneOf struct {
 }
 
 func (l laneOf) name() string { return lane(l.queue, l.priority) }
-
-// lanes lists the lanes of the kinds' queues.
-func (q *Queue) lanes() []laneOf {
-	var all []laneOf
-	for _, queue := range q.queues() {
-		for _, p := range priorities {
-			all = append(all, laneOf{queue, p})
-		}
-	}
-	return all
-}
 
 // messageID is the name of a message's only argument.
 const messageID = "id"
@@ -141,8 +136,8 @@ func (q *Queue) work(ctx context.Context) {
 		d.job = job
 		return next()
 	})
-	for _, l := range q.lanes() {
-		pool.JobWithOptions(l.name(), work.JobOptions{Priority: weights[l.priority], MaxFails: 1, SkipDead: true},
+	for _, l := range q.lanes {
+		pool.JobWithOptions(l.name(), work.JobOptions{Priority: weight(l.priority), MaxFails: 1, SkipDead: true},
 			func(d *delivery, _ *work.Job) error {
 				q.do(under, d.job)
 				return nil

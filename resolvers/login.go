@@ -59,6 +59,7 @@ func clientOf(ctx context.Context, remember *bool, device *graph.DeviceInput) lo
 
 // outcome hands tokens over: in the answer, or as cookies and then nowhere else.
 func outcome(ctx context.Context, t session.Tokens) *graph.SessionTokens {
+	requestOf(ctx).entered = t.Session.ID
 	tokens := &graph.SessionTokens{
 		AccessTokenExpiresAt: t.AccessExpiresAt, RefreshTokenExpiresAt: t.RefreshExpiresAt, Session: &t.Session,
 	}

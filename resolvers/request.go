@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"gatehouse/internal/viewer"
 	"gatehouse/session"
 )
 
@@ -16,6 +17,8 @@ type Request struct {
 	Origin session.Origin
 	// Cookies is how tokens travel in cookie mode; nil when the caller keeps its tokens itself.
 	Cookies Cookies
+
+	entered viewer.SessionID // the session that this very request began
 }
 
 // Cookies keeps a session's tokens in the browser.

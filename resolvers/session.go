@@ -73,7 +73,7 @@ func (r *Resolver) accountAfter(ctx context.Context, by viewer.Viewer, err error
 }
 
 func (r *sessionResolver) Current(ctx context.Context, obj *session.Session) (bool, error) {
-	return viewer.From(ctx).Session == obj.ID, nil
+	return obj.ID == viewer.From(ctx).Session || obj.ID == requestOf(ctx).entered, nil
 }
 
 func (r *sessionResolver) DeviceName(_ context.Context, obj *session.Session) (*string, error) {

@@ -43,7 +43,7 @@ type Settings struct {
 	ShutdownTimeout   time.Duration `default:"20s" help:"How long jobs in hand may go on after the signal to stop."`
 	LogLevel          string        `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat         string        `enum:"text,json," default:"" help:"text or json; text in development."`
-	MetricsToken      string        `help:"When set, /metrics asks for it as a Bearer token."`
+	MetricsToken      string        `help:"/metrics asks for it as a Bearer token. Without one it is closed in production."`
 	DebugAddr         string        `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
 
 	beside  bool                          // this process only helps one that may be running

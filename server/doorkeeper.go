@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -18,13 +16,6 @@ import (
 	edge "gatehouse/server/transport"
 	"gatehouse/session"
 )
-
-const levelDebug = slog.LevelDebug
-
-// now is the program's clock.
-func now() time.Time { return time.Now() }
-
-func is(err, target error) bool { return errors.Is(err, target) }
 
 // doorkeeper finds out who stands behind a request.
 type doorkeeper struct {

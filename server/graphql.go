@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -29,7 +32,7 @@ func (a *app) openGraphQL() error {
 	s := a.settings
 	root := &resolvers.Resolver{
 		Accounts: a.accounts, Logins: a.logins, Sessions: a.sessions, Queue: a.queue, Files: a.files, Signer: signer,
-		Limiter: a.limiter, PublicURL: s.PublicURL, Version: version, Now: now,
+		Limiter: a.limiter, PublicURL: s.PublicURL, Version: version, Now: time.Now,
 	}
 	presenter := resolvers.Presenter{Logger: a.logger, RequestID: telemetry.RequestID, Hints: !s.production()}
 	a.executor = executor.New(graph.NewExecutableSchema(graph.Config{Resolvers: root, Directives: root.Directives()}))
@@ -92,7 +95,7 @@ func (a *app) guards() (guard.Options, error) {
 // finished counts an operation, and logs it for those who look closely.
 func (a *app) finished(ctx context.Context, f edge.Finished) {
 	a.metrics.Operation(f.Kind, f.Transport, f.Took, f.Codes)
-	if a.logger.Enabled(ctx, levelDebug) {
+	if a.logger.Enabled(ctx, slog.LevelDebug) {
 		a.logger.DebugContext(ctx, "operation", "kind", f.Kind, "name", f.Name, "transport", f.Transport,
 			"took", f.Took, "codes", f.Codes)
 	}
@@ -114,7 +117,7 @@ func (s stage) Stage(ctx context.Context, file edge.UploadedFile) (any, func(), 
 }
 
 func uploadFault(err error, limit int64) error {
-	if is(err, blob.ErrTooLarge) {
+	if errors.Is(err, blob.ErrTooLarge) {
 		return fault.New(fault.LimitExceeded, "", fmt.Sprintf("A file has at most %d bytes.", limit)).With(err)
 	}
 	return err

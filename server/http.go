@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -111,8 +112,12 @@ var (
 // envelope gives every request an id and every answer its security headers.
 func (a *app) envelope(next http.Handler) http.Handler {
 	https := a.settings.public.Scheme == "https"
+	keeper := &doorkeeper{settings: a.settings}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := requestID(r)
+		id := given(r, keeper)
+		if id == "" {
+			id = newRequestID()
+		}
 		h := w.Header()
 		h["X-Request-Id"] = []string{id}
 		h["X-Content-Type-Options"] = noSniff
@@ -129,14 +134,26 @@ func (a *app) envelope(next http.Handler) http.Handler {
 	})
 }
 
-// requestID takes the id that a proxy has given, if it looks like one, or makes one.
-func requestID(r *http.Request) string {
-	given := r.Header.Get("X-Request-Id")
-	if len(given) >= 8 && len(given) <= 64 && strings.IndexFunc(given, func(c rune) bool {
-		return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-')
-	}) < 0 {
-		return given
+// given returns the request's id that a trusted proxy has chosen, "" when there is none: the audit
+// names requests by it, so nobody else may choose.
+func given(r *http.Request, keeper *doorkeeper) string {
+	id := r.Header.Get("X-Request-Id")
+	if len(id) < 8 || len(id) > 64 {
+		return ""
 	}
+	if remote, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !keeper.trusted(remote.Addr().Unmap()) {
+		return ""
+	}
+	if strings.IndexFunc(id, func(c rune) bool {
+		return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-')
+	}) >= 0 {
+		return ""
+	}
+	return id
+}
+
+// newRequestID draws an id of 80 bits.
+func newRequestID() string {
 	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
 	var id [16]byte
 	n, m := rand.Uint64(), rand.Uint64()
@@ -182,7 +199,7 @@ func (a *app) serveArtifact(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	signer, err := blob.NewSigner(a.secrets.links)
 	if err == nil {
-		err = signer.Verify(id, r.URL.RawQuery, now())
+		err = signer.Verify(id, r.URL.RawQuery, time.Now())
 	}
 	switch {
 	case errors.Is(err, blob.ErrExpired):
@@ -211,7 +228,7 @@ func (a *app) sendFile(w http.ResponseWriter, r *http.Request, file queue.File) 
 		return err
 	}
 	defer content.Close()
-	_ = http.NewResponseController(w).SetWriteDeadline(now().Add(downloadTimeout)) // as far as the connection can
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadTimeout)) // as far as the connection can
 	h := w.Header()
 	h.Set("Content-Type", file.MediaType)
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": file.Name}))
@@ -264,9 +281,14 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // the client has gone, or it has it
 }
 
-// guardMetrics asks for the token where one is set.
+// guardMetrics asks for the token where one is set. In production nobody gets figures without one.
 func (a *app) guardMetrics(next http.Handler) http.Handler {
 	if a.settings.MetricsToken == "" {
+		if a.settings.production() {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, "Set metrics-token to read the metrics of a server in production.", http.StatusForbidden)
+			})
+		}
 		return next
 	}
 	want := []byte("Bearer " + a.settings.MetricsToken)

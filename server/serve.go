@@ -44,6 +44,9 @@ func (a *app) openServer(env *environment) error {
 	if !a.settings.sqlite() && a.redis == nil {
 		a.logger.Warn("PostgreSQL without redis-url: this must be the only process of the deployment")
 	}
+	if a.settings.production() && len(a.settings.proxies) == 0 {
+		a.logger.Warn("no trusted-proxies: behind a proxy all clients would share its address, and its limits")
+	}
 	return nil
 }
 

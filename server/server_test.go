@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -182,6 +183,39 @@ func TestEveryAnswerCarriesItsIDAndSecurityHeaders(t *testing.T) {
 		if path != "/nowhere" && w.Code != http.StatusOK {
 			t.Errorf("%s answered %d: %s", path, w.Code, w.Body)
 		}
+	}
+}
+
+func TestMetricsAreClosedInProductionWithoutAToken(t *testing.T) {
+	h := newHouse(t)
+	h.settings.Env = "production"
+	w := httptest.NewRecorder()
+	h.guardMetrics(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != http.StatusForbidden {
+		t.Errorf("metrics without a token were answered %d", w.Code)
+	}
+}
+
+func TestOnlyATrustedProxyNamesRequests(t *testing.T) {
+	h := newHouse(t)
+	ask := func(remote string) string {
+		r := httptest.NewRequest("GET", "/healthz", nil)
+		r.RemoteAddr = remote
+		r.Header.Set("X-Request-Id", "chosen-by-the-client")
+		w := httptest.NewRecorder()
+		handler, err := h.routes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler.ServeHTTP(w, r)
+		return w.Header().Get("X-Request-Id")
+	}
+	if ask("192.0.2.1:1") == "chosen-by-the-client" {
+		t.Error("a stranger chose the id of a request")
+	}
+	h.settings.proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	if got := ask("192.0.2.1:1"); got != "chosen-by-the-client" {
+		t.Errorf("the proxy's id became %s", got)
 	}
 }
 

@@ -50,20 +50,6 @@ func (db *DB) SchemaVersion(ctx context.Context) (current, known int64, err erro
 	return current, known, err
 }
 
-// CheckSchema returns an error unless the schema is exactly this program's.
-func (db *DB) CheckSchema(ctx context.Context) error {
-	current, known, err := db.SchemaVersion(ctx)
-	switch {
-	case err != nil:
-		return fmt.Errorf("read schema version: %w", err)
-	case current > known:
-		return fmt.Errorf("%w: its schema is version %d, this program knows %d", ErrNewerSchema, current, known)
-	case current < known:
-		return fmt.Errorf("the database's schema is version %d, this program needs %d: run the command migrate", current, known)
-	}
-	return nil
-}
-
 func refuseNewer(ctx context.Context, p *goose.Provider) error {
 	current, known, err := p.GetVersions(ctx)
 	if err != nil {

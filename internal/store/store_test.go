@@ -215,9 +215,6 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 		if err := db.Migrate(t.Context()); !errors.Is(err, store.ErrNewerSchema) {
 			t.Errorf("Migrate on a newer schema = %v", err)
 		}
-		if err := db.CheckSchema(t.Context()); !errors.Is(err, store.ErrNewerSchema) {
-			t.Errorf("CheckSchema on a newer schema = %v", err)
-		}
 	})
 }
 

@@ -24,9 +24,6 @@ type runner interface {
 	query(ctx context.Context, q *Query, args []any) (*sql.Rows, error)
 }
 
-// Dialect returns the language of the transaction's database.
-func (tx *Tx) Dialect() Dialect { return tx.db.dialect }
-
 // AfterCommit calls fn once the transaction is durable, in the goroutine that called Update; never
 // when it fails.
 func (tx *Tx) AfterCommit(fn func()) { tx.after = append(tx.after, fn) }

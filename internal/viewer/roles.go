@@ -29,9 +29,6 @@ var grants = map[Role][]Scope{
 	Admin:     {RunJobs, ReadJobs, ManageJobs, ReadUsers, Introspect},
 }
 
-// Roles lists every role, for the schema's enum and for input checks.
-func Roles() []Role { return []Role{User, Developer, Admin} }
-
 // Valid reports whether r is a role.
 func (r Role) Valid() bool {
 	_, known := grants[r]

@@ -27,11 +27,11 @@ type register struct {
 	empty    chan struct{} // closed once draining and empty
 }
 
-// join is false when no more may come.
-func (r *register) join(m member) bool {
+// join is false when no more may come: the handler drains, or most are open.
+func (r *register) join(m member, most int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.draining {
+	if r.draining || len(r.members) >= most {
 		return false
 	}
 	if r.members == nil {
@@ -98,8 +98,8 @@ func (h *Handler) Drain(ctx context.Context) error {
 	return fmt.Errorf("drain: cut %d open connections: %w", len(left), ctx.Err())
 }
 
-// goingAway answers those who come while the handler drains.
+// goingAway answers those who come while the handler drains or is full.
 func (e *exchange) goingAway() {
 	e.w.Header().Set("Retry-After", "1")
-	e.fail(&failure{status: http.StatusServiceUnavailable, errs: gqlerror.List{requestError(codeInternal, "This server is going away: come back in a second.")}})
+	e.fail(&failure{status: http.StatusServiceUnavailable, errs: gqlerror.List{requestError(codeInternal, "This server takes no more connections: come back in a second.")}})
 }

@@ -23,6 +23,7 @@ type frameReader struct {
 	most       int                     // bytes of a message
 	control    func(ws.Header, []byte) // sees pings, pongs and the close frame
 	header     [ws.MaxHeaderSize]byte
+	first      ws.Header // of the message to read
 	fragmented bool
 }
 
@@ -34,33 +35,51 @@ func newFrameReader(conn net.Conn, buffered []byte, most int, control func(ws.He
 	return &frameReader{from: bufio.NewReaderSize(from, readerBytes), most: most, control: control}
 }
 
-// next appends the next message to buffer, control frames between its fragments handled. A *closing
-// error says how the client has broken the protocol.
-func (f *frameReader) next(buffer []byte) ([]byte, error) {
+// await waits for the first frame of a message, control frames before it handled. No buffer is held
+// meanwhile: most sockets are silent most of the time. A *closing error says how the client has broken
+// the protocol.
+func (f *frameReader) await() (err error) {
 	f.fragmented = false
-	for {
-		header, err := ws.ReadHeaderBuffer(f.from, f.header[:0])
-		if err != nil {
-			return buffer, err
-		}
-		if err := f.check(header, len(buffer)); err != nil {
-			return buffer, err
-		}
-		if header.OpCode.IsControl() {
-			if err := f.readControl(header); err != nil {
-				return buffer, err
-			}
-			continue
-		}
+	f.first, err = f.dataHeader(0)
+	return err
+}
+
+// next appends the message that await has found to buffer, control frames between its fragments
+// handled. Its errors are those of await.
+func (f *frameReader) next(buffer []byte) ([]byte, error) {
+	for header := f.first; ; {
+		var err error
 		if buffer, err = f.readPayload(buffer, header); err != nil {
 			return buffer, err
 		}
-		f.fragmented = !header.Fin
 		if header.Fin {
 			if !utf8.Valid(buffer) {
 				return buffer, ending(closeInvalidText, "messages must be UTF-8")
 			}
 			return buffer, nil
+		}
+		f.fragmented = true
+		if header, err = f.dataHeader(len(buffer)); err != nil {
+			return buffer, err
+		}
+	}
+}
+
+// dataHeader reads the header of the next frame of data; have is how much of its message is read.
+func (f *frameReader) dataHeader(have int) (ws.Header, error) {
+	for {
+		header, err := ws.ReadHeaderBuffer(f.from, f.header[:0])
+		if err != nil {
+			return header, err
+		}
+		if err := f.check(header, have); err != nil {
+			return header, err
+		}
+		if !header.OpCode.IsControl() {
+			return header, nil
+		}
+		if err := f.readControl(header); err != nil {
+			return header, err
 		}
 	}
 }

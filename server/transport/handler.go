@@ -128,6 +128,7 @@ type Options struct {
 	MaxErrors       int           // in an answer; 10, the rest is counted in extensions.errorsOmitted
 	MaxMessageBytes int           // of a message on a socket; 64 KiB
 	MaxOperations   int           // live on one socket; 64
+	MaxStreams      int           // open sockets and event streams; 50,000, and 503 beyond
 	InitTimeout     time.Duration // from handshake to connection_init; 3 s
 	PingEvery       time.Duration // on a socket; silence of two of these ends it; 25 s
 	WriteTimeout    time.Duration // for one message to a slow client; 10 s
@@ -142,6 +143,7 @@ func (o Options) withDefaults() Options {
 	defaultTo(&o.MaxErrors, 10)
 	defaultTo(&o.MaxMessageBytes, 64<<10)
 	defaultTo(&o.MaxOperations, 64)
+	defaultTo(&o.MaxStreams, 50_000)
 	defaultTo(&o.InitTimeout, 3*time.Second)
 	defaultTo(&o.PingEvery, 25*time.Second)
 	defaultTo(&o.WriteTimeout, 10*time.Second)

@@ -55,7 +55,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &socket{h: h, operations: make(map[string]*running), stopWatch: func() {}}
-	if !h.live.join(s) {
+	if !h.live.join(s, h.options.MaxStreams) {
 		e.goingAway()
 		return
 	}
@@ -133,15 +133,10 @@ func (s *socket) readMessages() {
 		s.end(ending(closeNoSubprotocol, "Subprotocol not acceptable"))
 	}
 	for {
-		buffer := borrow()
-		text, err := s.frames.next(*buffer)
-		if err == nil && !s.hasEnded() {
-			if c := s.take(text); c != nil {
-				s.end(c)
-			}
+		err := s.frames.await()
+		if err == nil {
+			err = s.readMessage()
 		}
-		*buffer = text
-		giveBack(buffer)
 		var broken *closing
 		if errors.As(err, &broken) { // the frames are out of step: nothing after this can be read
 			s.end(broken)
@@ -152,6 +147,20 @@ func (s *socket) readMessages() {
 		}
 		s.heard.Store(time.Now().UnixNano())
 	}
+}
+
+// readMessage reads and handles the message that has begun to come.
+func (s *socket) readMessage() error {
+	buffer := borrow()
+	defer giveBack(buffer)
+	var err error
+	*buffer, err = s.frames.next(*buffer)
+	if err == nil && !s.hasEnded() {
+		if c := s.take(*buffer); c != nil {
+			s.end(c)
+		}
+	}
+	return err
 }
 
 // take handles one message; a panic of the authenticator ends the socket, not the process.

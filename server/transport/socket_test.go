@@ -588,6 +588,9 @@ func FuzzEveryFrameIsAnsweredOrEndsTheSocket(f *testing.F) {
 		reader := newFrameReader(nil, nil, 64<<10, func(ws.Header, []byte) {})
 		reader.from = bufio.NewReader(strings.NewReader(string(sent)))
 		for {
+			if reader.await() != nil {
+				return
+			}
 			message, err := reader.next(nil)
 			if err != nil {
 				return
