@@ -80,7 +80,7 @@ func newApp(ctx context.Context, s Settings, log io.Writer, workers int) (_ *app
 	}
 	a.metrics = telemetry.NewMetrics(version)
 	for _, floor := range []func(context.Context) error{
-		a.openStore, a.openRedis, a.openIdentity,
+		a.openStore, a.openRedis, a.listen, a.openIdentity,
 		func(context.Context) error { return a.openQueue(workers) },
 	} {
 		if err := floor(ctx); err != nil {

@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
+	"gatehouse/internal/bus"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
@@ -46,8 +48,38 @@ func tools(env *environment, do func(a *app) error) error {
 		return err
 	}
 	defer a.close()
-	return do(a)
+	return a.withBus(env.ctx, func() error { return do(a) })
 }
+
+// withBus lets running servers hear of what fn does.
+func (a *app) withBus(ctx context.Context, fn func() error) error {
+	under, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	up := make(chan struct{}, 1)
+	unsubscribe, err := a.bus.Subscribe(ctx, "tools", bus.Listener{Deliver: func([]byte) {}, Gap: func() { leave(up) }})
+	if err != nil {
+		stop()
+		return err
+	}
+	go func() { ended <- a.bus.Run(under) }()
+	defer func() {
+		unsubscribe()
+		stop()
+		<-ended
+	}()
+	if a.redis != nil { // the gap ends once Redis has confirmed that we listen
+		patience := time.NewTimer(busPatience)
+		defer patience.Stop()
+		select {
+		case <-up:
+		case <-patience.C: // what is done counts all the same; servers find it in the database
+		}
+	}
+	return fn()
+}
+
+// busPatience is how long a command waits for Redis.
+const busPatience = 3 * time.Second
 
 type adminCommand struct {
 	Create adminCreateCommand `cmd:"" help:"Make an administrator."`
@@ -153,4 +185,12 @@ func (versionCommand) Run(env *environment) error {
 func newTools(ctx context.Context, s Settings, log io.Writer) (*app, error) {
 	s.beside = true
 	return newApp(ctx, s, log, 0)
+}
+
+// leave puts a word into ch unless one lies there.
+func leave(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
 }

@@ -47,10 +47,30 @@ type Settings struct {
 	DebugAddr         string        `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
 
 	beside  bool                          // this process only helps one that may be running
+	listens bool                          // this process opens Addr
 	trace   func(context.Context, string) // hears every SQL statement; of tests
 	root    secret.Key
 	proxies []netip.Prefix
 	public  *url.URL
+	local   bool // PublicURL was made from Addr
+}
+
+// listening returns the settings of a command that serves.
+func (s Settings) listening() Settings {
+	s.listens = true
+	return s
+}
+
+// at returns the settings of a server that listens at addr: port 0 has become a real one.
+func (s Settings) at(addr net.Addr) Settings {
+	_, port, err := net.SplitHostPort(addr.String())
+	if !s.local || err != nil {
+		return s
+	}
+	public := *s.public
+	public.Host = net.JoinHostPort(public.Hostname(), port)
+	s.public, s.PublicURL = &public, public.String()
+	return s
 }
 
 // production reports whether real people depend on this process.
@@ -115,7 +135,7 @@ func (s *Settings) checkAddresses(refuse func(string, ...any)) {
 		if host == "" || host == "0.0.0.0" || host == "::" {
 			host = "localhost"
 		}
-		s.PublicURL = "http://" + net.JoinHostPort(host, port)
+		s.PublicURL, s.local = "http://"+net.JoinHostPort(host, port), true
 	}
 	s.PublicURL = strings.TrimSuffix(s.PublicURL, "/")
 	s.public, err = url.Parse(s.PublicURL)

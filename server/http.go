@@ -37,18 +37,27 @@ const (
 	downloadTimeout = time.Hour
 )
 
-// listen opens the address and builds the HTTP server over handler.
-func (a *app) listen(ctx context.Context, handler http.Handler) error {
-	var err error
-	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.settings.Addr); err != nil {
+// listen opens the address; who connects before the server serves waits. Port 0 becomes a real one,
+// in links and tokens too.
+func (a *app) listen(ctx context.Context) error {
+	if !a.settings.listens {
+		return nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.settings.Addr)
+	if err != nil {
 		return fmt.Errorf("listen at %s: %w", a.settings.Addr, err)
 	}
-	a.onClose(func() { _ = a.listener.Close() })
+	a.onClose(func() { _ = l.Close() })
+	a.listener, a.settings = l, a.settings.at(l.Addr())
+	return nil
+}
+
+// serveWith builds the HTTP server over handler.
+func (a *app) serveWith(handler http.Handler) {
 	a.server = &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
-	return nil
 }
 
 // routes is everything that serve answers.

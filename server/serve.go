@@ -13,7 +13,7 @@ type serveCommand struct{}
 
 // Run implements the command.
 func (serveCommand) Run(env *environment) error {
-	a, err := newApp(env.ctx, env.settings, env.log, env.settings.Workers)
+	a, err := newApp(env.ctx, env.settings.listening(), env.log, env.settings.Workers)
 	if err != nil {
 		return err
 	}
@@ -32,9 +32,7 @@ func (a *app) openServer(env *environment) error {
 	if err != nil {
 		return err
 	}
-	if err := a.listen(env.ctx, routes); err != nil {
-		return err
-	}
+	a.serveWith(routes)
 	if err := a.profiles(env.ctx); err != nil {
 		return err
 	}
@@ -55,16 +53,13 @@ type workerCommand struct{}
 
 // Run implements the command.
 func (workerCommand) Run(env *environment) error {
-	a, err := newApp(env.ctx, env.settings, env.log, env.settings.Workers)
+	a, err := newApp(env.ctx, env.settings.listening(), env.log, env.settings.Workers)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
 	a.addHealth(mux)
-	if err := a.listen(env.ctx, a.envelope(mux)); err != nil {
-		a.close()
-		return err
-	}
+	a.serveWith(a.envelope(mux))
 	if err := a.profiles(env.ctx); err != nil {
 		a.close()
 		return err

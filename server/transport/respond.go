@@ -150,12 +150,7 @@ func (e *exchange) write(status int, response *graphql.Response) {
 	_, _ = e.w.Write(*buffer) // the client has gone: nobody is left to tell
 }
 
-func contentTypes(media string) []string {
-	if media == mediaGraphQL {
-		return []string{mediaGraphQL + utf8Suffix}
-	}
-	return []string{mediaJSON + utf8Suffix}
-}
+func contentTypes(media string) []string { return []string{media + utf8Suffix} }
 
 func noSniff() []string { return []string{"nosniff"} }
 
