@@ -131,11 +131,3 @@ func pack(plain []byte) []byte {
 	_ = writer.Close()
 	return packed.Bytes()
 }
-
-func unpack(packed []byte) ([]byte, error) {
-	reader, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(reader)
-}
