@@ -23,8 +23,6 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	Job() JobResolver
-	JobEvent() JobEventResolver
-	JobProgress() JobProgressResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
 	Session() SessionResolver
@@ -144,7 +142,7 @@ type ComplexityRoot struct {
 	JobEvent struct {
 		At       func(childComplexity int) int
 		Job      func(childComplexity int) int
-		Message  func(childComplexity int) int
+		Said     func(childComplexity int) int
 		Sequence func(childComplexity int) int
 		Type     func(childComplexity int) int
 	}
@@ -161,10 +159,10 @@ type ComplexityRoot struct {
 	}
 
 	JobProgress struct {
-		Done     func(childComplexity int) int
-		Fraction func(childComplexity int) int
-		Stage    func(childComplexity int) int
-		Total    func(childComplexity int) int
+		Done  func(childComplexity int) int
+		Share func(childComplexity int) int
+		Stage func(childComplexity int) int
+		Total func(childComplexity int) int
 	}
 
 	LoginPayload struct {
@@ -302,15 +300,15 @@ type ComplexityRoot struct {
 	}
 
 	User struct {
-		CreatedAt func(childComplexity int) int
-		Email     func(childComplexity int) int
-		Jobs      func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
-		Locale    func(childComplexity int) int
-		Name      func(childComplexity int) int
-		NodeID    func(childComplexity int) int
-		Roles     func(childComplexity int) int
-		Sessions  func(childComplexity int) int
-		Verified  func(childComplexity int) int
+		CalledName func(childComplexity int) int
+		CreatedAt  func(childComplexity int) int
+		Email      func(childComplexity int) int
+		Jobs       func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
+		Locale     func(childComplexity int) int
+		NodeID     func(childComplexity int) int
+		Roles      func(childComplexity int) int
+		Sessions   func(childComplexity int) int
+		Verified   func(childComplexity int) int
 	}
 
 	UserError struct {
@@ -743,11 +741,11 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.JobEvent.Job(childComplexity), true
 	case "JobEvent.message":
-		if e.ComplexityRoot.JobEvent.Message == nil {
+		if e.ComplexityRoot.JobEvent.Said == nil {
 			break
 		}
 
-		return e.ComplexityRoot.JobEvent.Message(childComplexity), true
+		return e.ComplexityRoot.JobEvent.Said(childComplexity), true
 	case "JobEvent.sequence":
 		if e.ComplexityRoot.JobEvent.Sequence == nil {
 			break
@@ -817,11 +815,11 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.JobProgress.Done(childComplexity), true
 	case "JobProgress.fraction":
-		if e.ComplexityRoot.JobProgress.Fraction == nil {
+		if e.ComplexityRoot.JobProgress.Share == nil {
 			break
 		}
 
-		return e.ComplexityRoot.JobProgress.Fraction(childComplexity), true
+		return e.ComplexityRoot.JobProgress.Share(childComplexity), true
 	case "JobProgress.stage":
 		if e.ComplexityRoot.JobProgress.Stage == nil {
 			break
@@ -1389,6 +1387,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Subscription.JobUpdates(childComplexity, args["filter"].(*JobFilter)), true
 
+	case "User.name":
+		if e.ComplexityRoot.User.CalledName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.CalledName(childComplexity), true
 	case "User.createdAt":
 		if e.ComplexityRoot.User.CreatedAt == nil {
 			break
@@ -1418,12 +1422,6 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.Locale(childComplexity), true
-	case "User.name":
-		if e.ComplexityRoot.User.Name == nil {
-			break
-		}
-
-		return e.ComplexityRoot.User.Name(childComplexity), true
 	case "User.id":
 		if e.ComplexityRoot.User.NodeID == nil {
 			break

@@ -81,6 +81,15 @@ func (p Progress) Fraction() (float64, bool) {
 	return min(1, max(0, float64(p.Done)/float64(p.Total))), true
 }
 
+// Share is Fraction for those who tell unknown from nothing: nil when the total is not known.
+func (p Progress) Share() *float64 {
+	f, known := p.Fraction()
+	if !known {
+		return nil
+	}
+	return &f
+}
+
 // Failure is why an attempt failed, in words for the owner.
 type Failure struct {
 	Code    string
@@ -154,4 +163,12 @@ type Event struct {
 	Message  string    `json:"m,omitempty"`
 
 	Job *Job `json:"-"` // as it stood then; set for watchers
+}
+
+// Said returns the message, nil when there is none.
+func (e *Event) Said() *string {
+	if e.Message == "" {
+		return nil
+	}
+	return &e.Message
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"gatehouse/internal/fault"
 	"gatehouse/internal/page"
@@ -29,7 +30,7 @@ func (q *Queue) List(ctx context.Context, by viewer.Viewer, f Filter, o Order, w
 		total int
 	)
 	err = q.db.View(ctx, func(tx *store.Tx) (err error) {
-		query, args := list(f, o, w)
+		query, args := q.list(f, o, w)
 		if rows, err = store.All(ctx, tx, query, scanJob, args...); err != nil {
 			return err
 		}
@@ -41,6 +42,47 @@ func (q *Queue) List(ctx context.Context, by viewer.Viewer, f Filter, o Order, w
 		return none, fmt.Errorf("list jobs: %w", err)
 	}
 	return page.Cut(w, rows, total), nil
+}
+
+// Some is List without the total, which costs a look at every match.
+func (q *Queue) Some(ctx context.Context, by viewer.Viewer, f Filter, o Order, w page.Window) (page.Page[*Job], error) {
+	f, o, err := q.allowed(by, f, o)
+	if err != nil {
+		return page.Page[*Job]{}, err
+	}
+	query, args := q.list(f, o, w)
+	rows, err := store.All(ctx, q.db, query, scanJob, args...)
+	if err != nil {
+		return page.Page[*Job]{}, fmt.Errorf("list jobs: %w", err)
+	}
+	return page.Cut(w, rows, 0), nil
+}
+
+// maxShapes bounds how many forms of the list's statement are kept prepared.
+const maxShapes = 128
+
+// shapes are the forms of the list's statement that were asked for.
+type shapes struct {
+	sync.Mutex
+	byText map[string]*store.Query
+}
+
+// of returns the statement with this text, prepared once unless there are too many.
+func (s *shapes) of(text string) *store.Query {
+	s.Lock()
+	defer s.Unlock()
+	if kept := s.byText[text]; kept != nil {
+		return kept
+	}
+	if len(s.byText) >= maxShapes {
+		return store.Passing(text)
+	}
+	if s.byText == nil {
+		s.byText = make(map[string]*store.Query)
+	}
+	made := store.SQL(text)
+	s.byText[text] = made
+	return made
 }
 
 // allowed narrows f to what by may see.

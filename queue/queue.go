@@ -106,6 +106,7 @@ type Queue struct {
 	pushes   *enqueuer
 	running  running
 	limited  limited
+	shapes   shapes
 	process  atomic.Pointer[string] // the id under which this process holds its lease
 	wake     chan struct{}          // tells the sweeper of an earlier moment
 	stopping chan struct{}          // closed once the workers are to end

@@ -332,7 +332,7 @@ func anys[T any](values []T) []any {
 }
 
 // list returns the statement for one page, which fetches one row more than the page has.
-func list(f Filter, o Order, w page.Window) (*store.Query, []any) {
+func (q *Queue) list(f Filter, o Order, w page.Window) (*store.Query, []any) {
 	where, args := f.where()
 	key := keys[o.Field]
 	place := func(c *page.Cursor, beyond bool) {
@@ -353,7 +353,7 @@ func list(f Filter, o Order, w page.Window) (*store.Query, []any) {
 		direction = "ASC"
 	}
 	text := fmt.Sprintf("SELECT %s FROM jobs WHERE %s ORDER BY %s %s, id %s LIMIT ?", columns, where, key, direction, direction)
-	return store.Passing(text), append(args, w.Size+1)
+	return q.shapes.of(text), append(args, w.Size+1)
 }
 
 func count(f Filter) (*store.Query, []any) {

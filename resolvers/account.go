@@ -50,10 +50,6 @@ func (r *queryResolver) Me(ctx context.Context) (*account.User, error) {
 	return &user, err
 }
 
-func (r *userResolver) Name(_ context.Context, obj *account.User) (*string, error) {
-	return orNull(obj.Name), nil
-}
-
 // Sessions answers for the account's owner and for those who may read users; the type User is also
 // reached as the owner of a job.
 func (r *userResolver) Sessions(ctx context.Context, obj *account.User) (*graph.SessionConnection, error) {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
+
+	"github.com/99designs/gqlgen/graphql"
 
 	"gatehouse/account"
 	"gatehouse/dataloaders"
@@ -33,7 +36,11 @@ func (r *Resolver) jobs(ctx context.Context, filter *graph.JobFilter, orderBy *g
 	if orderBy != nil {
 		order = queue.Order{Field: orderBy.Field, Ascending: orderBy.Direction == graph.OrderDirectionAsc}
 	}
-	found, err := r.Queue.List(ctx, viewer.From(ctx), filterOf(filter), order, window)
+	list := r.Queue.List
+	if !asks(ctx, "totalCount") {
+		list = r.Queue.Some
+	}
+	found, err := list(ctx, viewer.From(ctx), filterOf(filter), order, window)
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +58,11 @@ func (r *Resolver) jobs(ctx context.Context, filter *graph.JobFilter, orderBy *g
 		c.PageInfo.StartCursor, c.PageInfo.EndCursor = &c.Edges[0].Cursor, &c.Edges[n-1].Cursor
 	}
 	return c, nil
+}
+
+// asks reports whether the query names field of what is being resolved.
+func asks(ctx context.Context, field string) bool {
+	return slices.Contains(graphql.CollectAllFields(ctx), field)
 }
 
 func filterOf(f *graph.JobFilter) queue.Filter {
@@ -168,18 +180,6 @@ func (r *jobResolver) Result(ctx context.Context, obj *queue.Job) (graph.JobResu
 	return resultOf(obj.Kind, raw)
 }
 
-func (r *jobEventResolver) Message(_ context.Context, obj *queue.Event) (*string, error) {
-	return orNull(obj.Message), nil
-}
-
-func (r *jobProgressResolver) Fraction(_ context.Context, obj *queue.Progress) (*float64, error) {
-	f, known := obj.Fraction()
-	if !known {
-		return nil, nil
-	}
-	return &f, nil
-}
-
 func (r *mutationResolver) CancelJob(ctx context.Context, input graph.CancelJobInput) (*graph.CancelJobPayload, error) {
 	j, err := r.Queue.Cancel(ctx, viewer.From(ctx), queue.ID(input.ID))
 	refused, err := userErrors(err)
@@ -256,9 +256,3 @@ func (r *subscriptionResolver) JobUpdates(ctx context.Context, filter *graph.Job
 
 // Job returns the resolvers of the type.
 func (r *Resolver) Job() graph.JobResolver { return &jobResolver{r} }
-
-// JobEvent returns the resolvers of the type.
-func (r *Resolver) JobEvent() graph.JobEventResolver { return &jobEventResolver{r} }
-
-// JobProgress returns the resolvers of the type.
-func (r *Resolver) JobProgress() graph.JobProgressResolver { return &jobProgressResolver{r} }

@@ -43,8 +43,6 @@ type (
 	sessionResolver       struct{ *Resolver }
 	sessionTokensResolver struct{ *Resolver }
 	jobResolver           struct{ *Resolver }
-	jobEventResolver      struct{ *Resolver }
-	jobProgressResolver   struct{ *Resolver }
 )
 
 // Mutation returns the resolvers of mutations.

@@ -76,25 +76,9 @@ func (r *sessionResolver) Current(ctx context.Context, obj *session.Session) (bo
 	return obj.ID == viewer.From(ctx).Session || obj.ID == requestOf(ctx).entered, nil
 }
 
-func (r *sessionResolver) DeviceName(_ context.Context, obj *session.Session) (*string, error) {
-	return orNull(obj.Device.Name), nil
-}
-
-func (r *sessionResolver) Assurance(_ context.Context, obj *session.Session) (string, error) {
-	return obj.Level.String(), nil
-}
-
 // Session returns the resolvers of the type.
 func (r *Resolver) Session() graph.SessionResolver { return &sessionResolver{r} }
 
 func one(code fault.Code, field, message string) []*graph.UserError {
 	return []*graph.UserError{{Code: code, Field: []string{field}, Message: message}}
-}
-
-// orNull returns nil for "".
-func orNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

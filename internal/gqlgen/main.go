@@ -1,7 +1,10 @@
 // Command gqlgen generates the executor in graph/ from the schema; go generate ./schema runs it.
 //
-// It is gqlgen with one change: lists are marshalled in sequence (see [gatehouse/internal/marshal.List]),
-// save the edges of connections, whose nodes meet in a loader only when they run side by side.
+// It is gqlgen with two changes. Lists are marshalled in sequence (see [gatehouse/internal/marshal.List]),
+// save the edges of connections, whose nodes meet in a loader only when they run side by side. And a
+// leaf that is a plain Go field or method is written out at once: there is no resolver that could
+// fail, no directive, and this project installs no field interceptor, so the context that gqlgen makes
+// for each is never looked at.
 package main
 
 import (
@@ -46,6 +49,32 @@ func run() error {
 	return nil
 }
 
+// leaf is how gqlgen 0.17.98 writes a field without resolver and directive whose type is a scalar or an enum.
+var leaf = regexp.MustCompile(`(?m)return graphql\.ResolveField\(
+\t\tctx,
+\t\tec\.OperationContext,
+\t\tfield,
+\t\tfunc\(ctx context\.Context, field graphql\.CollectedField\) \(\*graphql\.FieldContext, error\) \{
+\t\t\treturn ec\.fieldContext_\w+\(ctx, field\)
+\t\t\},
+\t\tfunc\(ctx context\.Context\) \(any, error\) \{
+\t\t\treturn (obj\.[\w.]+(?:\(\))?), nil
+\t\t\},
+\t\tnil,
+\t\tfunc\(ctx context\.Context, selections ast\.SelectionSet, v [^\n]+\) graphql\.Marshaler \{
+\t\t\treturn (ec\.marshal[^\n(]+)\(ctx, selections, v\)
+\t\t\},
+\t\t(?:true|false),
+\t\t(?:true|false),
+\t\)
+\}
+(func \(ec \*executionContext\) fieldContext_\w+\(_ context\.Context, field graphql\.CollectedField\) \(fc \*graphql\.FieldContext, err error\) \{
+\treturn graphql\.NewScalarFieldContext\("\w+", field, (?:true|false), false, )`)
+
+func leavesAtOnce(text string) string {
+	return leaf.ReplaceAllString(text, "return ${2}(ctx, field.Selections, ${1})\n}\n${3}")
+}
+
 // listCall is how gqlgen 0.17.98 writes a list.
 const listCall = "graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, "
 
@@ -58,9 +87,7 @@ func inSequence(file string) error {
 		return err
 	}
 	text := string(source)
-	if !strings.Contains(text, listCall) {
-		return nil
-	}
+	text = leavesAtOnce(text)
 	var b strings.Builder
 	for len(text) > 0 {
 		end := len(text)

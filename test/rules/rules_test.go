@@ -191,6 +191,21 @@ func TestOnlyTheServerReadsFlagsAndEnvironment(t *testing.T) {
 	}
 }
 
+// TestLeavesAreWrittenAtOnce fails when the executor was generated without our own step, or when
+// gqlgen writes leaves in a form that the step no longer knows.
+func TestLeavesAreWrittenAtOnce(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join(root(t), "graph", "queue.generated.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"_Job_state", "_Job_id", "_Job_createdAt", "_JobProgress_fraction"} {
+		body := regexp.MustCompile(`(?s)executionContext\) ` + field + `\(.*?\n}`).Find(source)
+		if body == nil || strings.Contains(string(body), "ResolveField") {
+			t.Errorf("%s goes the long way:\n%s", field, body)
+		}
+	}
+}
+
 // TestListsAreMarshalledInSequence fails when the executor was generated without our own step.
 func TestListsAreMarshalledInSequence(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(root(t), "graph", "*.generated.go"))
