@@ -118,7 +118,8 @@ CREATE TABLE jobs (
     expires_at      BIGINT
 );
 CREATE UNIQUE INDEX jobs_once ON jobs (owner_id, kind, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX jobs_by_owner ON jobs (owner_id, id);
+CREATE INDEX jobs_by_owner ON jobs (owner_id, created_at, id);
+CREATE INDEX jobs_by_creation ON jobs (created_at, id);
 CREATE INDEX jobs_due ON jobs (run_at) WHERE state IN ('SCHEDULED', 'RETRYING');
 CREATE INDEX jobs_queued ON jobs (queue, priority, pushed_at) WHERE state = 'QUEUED';
 CREATE INDEX jobs_running ON jobs (process_id) WHERE state = 'RUNNING';
