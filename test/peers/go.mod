@@ -1,0 +1,3 @@
+module gatehouse/peers
+
+go 1.26.0
