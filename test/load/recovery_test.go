@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -28,31 +27,23 @@ func measureRecovery(t *testing.T, b *bench) {
 	var (
 		mu    sync.Mutex
 		waits []float64
-		all   sync.WaitGroup
 	)
-	for i, part := range parts {
-		all.Go(func() {
-			defer recoverExit()
-			some := recoveries(t, b, part[0], part[1], fmt.Sprintf("load%d", i), kills)
-			mu.Lock()
-			defer mu.Unlock()
-			waits = append(waits, some...)
-		})
-	}
-	all.Wait()
+	t.Run("side by side", func(t *testing.T) {
+		for i, part := range parts {
+			t.Run(fmt.Sprint("deployment ", i), func(t *testing.T) {
+				t.Parallel()
+				some := recoveries(t, b, part[0], part[1], fmt.Sprintf("load%d", i), kills)
+				mu.Lock()
+				defer mu.Unlock()
+				waits = append(waits, some...)
+			})
+		}
+	})
 	if len(waits) < deployments*kills {
 		t.Fatalf("only %d of %d killed workers were replaced", len(waits), deployments*kills)
 	}
 	b.atMost(t, "kill -9 of a worker, to the next start of its job", 4, at(waits, 1), " s",
 		fmt.Sprintf("worst of %d, median %.2f s; PostgreSQL and Redis, %d deployments at a time", len(waits), middle(waits), deployments))
-}
-
-// recoverExit lets a goroutine of a failed test end quietly; Fatal has said why.
-func recoverExit() {
-	if cause := recover(); cause != nil {
-		panic(cause)
-	}
-	runtime.Gosched()
 }
 
 // recoveries returns the seconds from each kill to the next attempt.
@@ -117,7 +108,7 @@ func (s *trickle) await(t testing.TB) time.Time {
 	case at := <-s.begun:
 		return at
 	case <-time.After(time.Minute):
-		t.Error("nobody began the job within a minute")
-		return time.Now()
+		t.Fatal("nobody began the job within a minute")
+		return time.Time{}
 	}
 }
