@@ -43,12 +43,16 @@ func TestTwentyParallelRefreshesOfOneTokenKeepEverybodySignedIn(t *testing.T) {
 	eachForm(t, func(t *testing.T, d *deployment) {
 		c := d.person()
 		const callers = 20
+		parent := c.refresh // c moves on with the first answer, while others may not have asked yet
+		strangers := make([]*client, callers)
+		for i := range strangers {
+			strangers[i] = c.at(d.servers[i%len(d.servers)])
+			strangers[i].access = ""
+		}
 		outcomes := make(chan signIn, callers)
 		for i := range callers {
 			go func() {
-				stranger := *c.at(d.servers[i%len(d.servers)])
-				stranger.access = ""
-				a, err := stranger.try(t.Context(), refreshDocument, vars{"token": c.refresh})
+				a, err := strangers[i].try(t.Context(), refreshDocument, vars{"token": parent})
 				if err != nil {
 					t.Error(err)
 				}
