@@ -1,7 +1,7 @@
 // Package dataloaders holds the batches of one request: each level of a query costs one statement,
 // however many objects ask.
 //
-// [With] puts fresh loaders into the context of an operation; a field takes its own with [From]. A
+// [Source.With] puts fresh loaders into the context of an operation; a field takes its own with [From]. A
 // field of a list's elements (batch: true in gqlgen.yml) asks for all its keys at once with LoadAll;
 // any other asks for one with Load and meets its neighbours in the loader.
 package dataloaders
@@ -36,20 +36,30 @@ func NewSource(accounts *account.Accounts, sessions *session.Sessions, q *queue.
 	return &Source{users: accounts.ByIDs, sessions: sessions.ByUsers, attempts: q.Attempts, artifacts: q.Artifacts}
 }
 
-// New returns empty loaders.
-func (s *Source) New() *Loaders {
-	l := new(Loaders)
-	l.Users.fetch, l.Sessions.fetch, l.Attempts.fetch, l.Artifacts.fetch = s.users, s.sessions, s.attempts, s.artifacts
-	return l
+// operation is a context with its loaders.
+type operation struct {
+	context.Context
+	loaders Loaders
 }
 
 type contextKey struct{}
 
-// With returns ctx with loaders.
-func With(ctx context.Context, l *Loaders) context.Context {
-	return context.WithValue(ctx, contextKey{}, l)
+// Value implements context.Context.
+func (o *operation) Value(key any) any {
+	if key == (contextKey{}) {
+		return &o.loaders
+	}
+	return o.Context.Value(key)
 }
 
-// From returns the loaders of the operation. Without [With] before it panics: a field that loads
+// With returns ctx with empty loaders.
+func (s *Source) With(ctx context.Context) context.Context {
+	o := &operation{Context: ctx}
+	o.loaders.Users.fetch, o.loaders.Sessions.fetch = s.users, s.sessions
+	o.loaders.Attempts.fetch, o.loaders.Artifacts.fetch = s.attempts, s.artifacts
+	return o
+}
+
+// From returns the loaders of the operation. Without [Source.With] before it panics: a field that loads
 // outside of an operation is a defect.
 func From(ctx context.Context) *Loaders { return ctx.Value(contextKey{}).(*Loaders) }

@@ -6,9 +6,7 @@ import (
 	"context"
 	"gatehouse/internal/marshal"
 	"gatehouse/queue"
-	"math"
 	"strconv"
-	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -337,18 +335,6 @@ func (ec *executionContext) unmarshalInputProcessCsvInput(ctx context.Context, o
 	return it, nil
 }
 
-// UnmarshalProcessCsvInput unmarshals raw into the ProcessCsvInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalProcessCsvInput(ctx context.Context, raw any) (ProcessCSVInput, error) {
-	var out ProcessCSVInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "ProcessCsvInput", raw, &out)
-	return out, err
-}
-
 // endregion **************************** input.gotpl *****************************
 
 // region    ************************** interface.gotpl ***************************
@@ -360,14 +346,13 @@ func UnmarshalProcessCsvInput(ctx context.Context, raw any) (ProcessCSVInput, er
 var csvColumnImplementors = []string{"CsvColumn"}
 
 func (ec *executionContext) _CsvColumn(ctx context.Context, sel ast.SelectionSet, obj *CSVColumn) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, csvColumnImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, csvColumnImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("CsvColumn")
+			out.Values[i] = marshal.MarshalText("CsvColumn")
 		case "name":
 			out.Values[i] = ec._CsvColumn_name(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -412,25 +397,19 @@ func (ec *executionContext) _CsvColumn(ctx context.Context, sel ast.SelectionSet
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var csvRejectImplementors = []string{"CsvReject"}
 
 func (ec *executionContext) _CsvReject(ctx context.Context, sel ast.SelectionSet, obj *CSVReject) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, csvRejectImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, csvRejectImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("CsvReject")
+			out.Values[i] = marshal.MarshalText("CsvReject")
 		case "line":
 			out.Values[i] = ec._CsvReject_line(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -455,25 +434,19 @@ func (ec *executionContext) _CsvReject(ctx context.Context, sel ast.SelectionSet
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var csvSummaryImplementors = []string{"CsvSummary", "JobResult"}
 
 func (ec *executionContext) _CsvSummary(ctx context.Context, sel ast.SelectionSet, obj *CSVSummary) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, csvSummaryImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, csvSummaryImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("CsvSummary")
+			out.Values[i] = marshal.MarshalText("CsvSummary")
 		case "rows":
 			out.Values[i] = ec._CsvSummary_rows(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -523,25 +496,19 @@ func (ec *executionContext) _CsvSummary(ctx context.Context, sel ast.SelectionSe
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var processCsvPayloadImplementors = []string{"ProcessCsvPayload"}
 
 func (ec *executionContext) _ProcessCsvPayload(ctx context.Context, sel ast.SelectionSet, obj *ProcessCSVPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, processCsvPayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, processCsvPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("ProcessCsvPayload")
+			out.Values[i] = marshal.MarshalText("ProcessCsvPayload")
 		case "job":
 			out.Values[i] = ec._ProcessCsvPayload_job(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -559,11 +526,6 @@ func (ec *executionContext) _ProcessCsvPayload(ctx context.Context, sel ast.Sele
 	out.Dispatch(ctx)
 	if out.Invalids > 0 {
 		return graphql.Null
-	}
-
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
 	}
 
 	return out

@@ -6,8 +6,8 @@ import (
 	"context"
 	"fmt"
 	"gatehouse/account"
+	"gatehouse/internal/marshal"
 	"gatehouse/session"
-	"math"
 	"strconv"
 	"sync/atomic"
 
@@ -240,18 +240,6 @@ func (ec *executionContext) unmarshalInputDeviceInput(ctx context.Context, obj a
 	return it, nil
 }
 
-// UnmarshalDeviceInput unmarshals raw into the DeviceInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalDeviceInput(ctx context.Context, raw any) (DeviceInput, error) {
-	var out DeviceInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "DeviceInput", raw, &out)
-	return out, err
-}
-
 func (ec *executionContext) unmarshalInputLoginInput(ctx context.Context, obj any) (LoginInput, error) {
 	var it LoginInput
 	if obj == nil {
@@ -307,18 +295,6 @@ func (ec *executionContext) unmarshalInputLoginInput(ctx context.Context, obj an
 	return it, nil
 }
 
-// UnmarshalLoginInput unmarshals raw into the LoginInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalLoginInput(ctx context.Context, raw any) (LoginInput, error) {
-	var out LoginInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "LoginInput", raw, &out)
-	return out, err
-}
-
 // endregion **************************** input.gotpl *****************************
 
 // region    ************************** interface.gotpl ***************************
@@ -350,14 +326,13 @@ func (ec *executionContext) _LoginOutcome(ctx context.Context, sel ast.Selection
 var loginPayloadImplementors = []string{"LoginPayload"}
 
 func (ec *executionContext) _LoginPayload(ctx context.Context, sel ast.SelectionSet, obj *LoginPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, loginPayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, loginPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("LoginPayload")
+			out.Values[i] = marshal.MarshalText("LoginPayload")
 		case "outcome":
 			out.Values[i] = ec._LoginPayload_outcome(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -377,25 +352,19 @@ func (ec *executionContext) _LoginPayload(ctx context.Context, sel ast.Selection
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var logoutPayloadImplementors = []string{"LogoutPayload"}
 
 func (ec *executionContext) _LogoutPayload(ctx context.Context, sel ast.SelectionSet, obj *LogoutPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, logoutPayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, logoutPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("LogoutPayload")
+			out.Values[i] = marshal.MarshalText("LogoutPayload")
 		case "sessionId":
 			out.Values[i] = ec._LogoutPayload_sessionId(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -415,25 +384,19 @@ func (ec *executionContext) _LogoutPayload(ctx context.Context, sel ast.Selectio
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var sessionTokensImplementors = []string{"SessionTokens", "LoginOutcome"}
 
 func (ec *executionContext) _SessionTokens(ctx context.Context, sel ast.SelectionSet, obj *SessionTokens) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, sessionTokensImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, sessionTokensImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("SessionTokens")
+			out.Values[i] = marshal.MarshalText("SessionTokens")
 		case "accessToken":
 			out.Values[i] = ec._SessionTokens_accessToken(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -460,8 +423,7 @@ func (ec *executionContext) _SessionTokens(ctx context.Context, sel ast.Selectio
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "user":
-			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
-				true, false,
+			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._SessionTokens_user(ctx, field, obj)
 				})
@@ -472,11 +434,6 @@ func (ec *executionContext) _SessionTokens(ctx context.Context, sel ast.Selectio
 	out.Dispatch(ctx)
 	if out.Invalids > 0 {
 		return graphql.Null
-	}
-
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
 	}
 
 	return out

@@ -8,7 +8,6 @@ import (
 	"gatehouse/account"
 	"gatehouse/internal/marshal"
 	"gatehouse/queue"
-	"math"
 	"strconv"
 	"sync/atomic"
 
@@ -1137,18 +1136,6 @@ func (ec *executionContext) unmarshalInputCancelJobInput(ctx context.Context, ob
 	return it, nil
 }
 
-// UnmarshalCancelJobInput unmarshals raw into the CancelJobInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalCancelJobInput(ctx context.Context, raw any) (CancelJobInput, error) {
-	var out CancelJobInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "CancelJobInput", raw, &out)
-	return out, err
-}
-
 func (ec *executionContext) unmarshalInputDeleteJobInput(ctx context.Context, obj any) (DeleteJobInput, error) {
 	var it DeleteJobInput
 	if obj == nil {
@@ -1177,18 +1164,6 @@ func (ec *executionContext) unmarshalInputDeleteJobInput(ctx context.Context, ob
 		}
 	}
 	return it, nil
-}
-
-// UnmarshalDeleteJobInput unmarshals raw into the DeleteJobInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalDeleteJobInput(ctx context.Context, raw any) (DeleteJobInput, error) {
-	var out DeleteJobInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "DeleteJobInput", raw, &out)
-	return out, err
 }
 
 func (ec *executionContext) unmarshalInputJobFilter(ctx context.Context, obj any) (JobFilter, error) {
@@ -1256,18 +1231,6 @@ func (ec *executionContext) unmarshalInputJobFilter(ctx context.Context, obj any
 	return it, nil
 }
 
-// UnmarshalJobFilter unmarshals raw into the JobFilter input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalJobFilter(ctx context.Context, raw any) (JobFilter, error) {
-	var out JobFilter
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "JobFilter", raw, &out)
-	return out, err
-}
-
 func (ec *executionContext) unmarshalInputJobOptions(ctx context.Context, obj any) (JobOptions, error) {
 	var it JobOptions
 	if obj == nil {
@@ -1319,18 +1282,6 @@ func (ec *executionContext) unmarshalInputJobOptions(ctx context.Context, obj an
 	return it, nil
 }
 
-// UnmarshalJobOptions unmarshals raw into the JobOptions input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalJobOptions(ctx context.Context, raw any) (JobOptions, error) {
-	var out JobOptions
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "JobOptions", raw, &out)
-	return out, err
-}
-
 func (ec *executionContext) unmarshalInputJobOrder(ctx context.Context, obj any) (JobOrder, error) {
 	var it JobOrder
 	if obj == nil {
@@ -1372,18 +1323,6 @@ func (ec *executionContext) unmarshalInputJobOrder(ctx context.Context, obj any)
 	return it, nil
 }
 
-// UnmarshalJobOrder unmarshals raw into the JobOrder input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalJobOrder(ctx context.Context, raw any) (JobOrder, error) {
-	var out JobOrder
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "JobOrder", raw, &out)
-	return out, err
-}
-
 func (ec *executionContext) unmarshalInputPauseQueueInput(ctx context.Context, obj any) (PauseQueueInput, error) {
 	var it PauseQueueInput
 	if obj == nil {
@@ -1412,18 +1351,6 @@ func (ec *executionContext) unmarshalInputPauseQueueInput(ctx context.Context, o
 		}
 	}
 	return it, nil
-}
-
-// UnmarshalPauseQueueInput unmarshals raw into the PauseQueueInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalPauseQueueInput(ctx context.Context, raw any) (PauseQueueInput, error) {
-	var out PauseQueueInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "PauseQueueInput", raw, &out)
-	return out, err
 }
 
 func (ec *executionContext) unmarshalInputResumeQueueInput(ctx context.Context, obj any) (ResumeQueueInput, error) {
@@ -1456,18 +1383,6 @@ func (ec *executionContext) unmarshalInputResumeQueueInput(ctx context.Context, 
 	return it, nil
 }
 
-// UnmarshalResumeQueueInput unmarshals raw into the ResumeQueueInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalResumeQueueInput(ctx context.Context, raw any) (ResumeQueueInput, error) {
-	var out ResumeQueueInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "ResumeQueueInput", raw, &out)
-	return out, err
-}
-
 func (ec *executionContext) unmarshalInputRetryJobInput(ctx context.Context, obj any) (RetryJobInput, error) {
 	var it RetryJobInput
 	if obj == nil {
@@ -1496,18 +1411,6 @@ func (ec *executionContext) unmarshalInputRetryJobInput(ctx context.Context, obj
 		}
 	}
 	return it, nil
-}
-
-// UnmarshalRetryJobInput unmarshals raw into the RetryJobInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalRetryJobInput(ctx context.Context, raw any) (RetryJobInput, error) {
-	var out RetryJobInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "RetryJobInput", raw, &out)
-	return out, err
 }
 
 func (ec *executionContext) unmarshalInputSetKindLimitInput(ctx context.Context, obj any) (SetKindLimitInput, error) {
@@ -1547,18 +1450,6 @@ func (ec *executionContext) unmarshalInputSetKindLimitInput(ctx context.Context,
 	return it, nil
 }
 
-// UnmarshalSetKindLimitInput unmarshals raw into the SetKindLimitInput input type, using the
-// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
-// object that was not passed as a field argument.
-//
-// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
-// and the returned error says so.
-func UnmarshalSetKindLimitInput(ctx context.Context, raw any) (SetKindLimitInput, error) {
-	var out SetKindLimitInput
-	err := graphql.UnmarshalNamedInputFromContext(ctx, "SetKindLimitInput", raw, &out)
-	return out, err
-}
-
 // endregion **************************** input.gotpl *****************************
 
 // region    ************************** interface.gotpl ***************************
@@ -1590,14 +1481,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 var artifactImplementors = []string{"Artifact"}
 
 func (ec *executionContext) _Artifact(ctx context.Context, sel ast.SelectionSet, obj *Artifact) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, artifactImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, artifactImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("Artifact")
+			out.Values[i] = marshal.MarshalText("Artifact")
 		case "id":
 			out.Values[i] = ec._Artifact_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1642,25 +1532,19 @@ func (ec *executionContext) _Artifact(ctx context.Context, sel ast.SelectionSet,
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var cancelJobPayloadImplementors = []string{"CancelJobPayload"}
 
 func (ec *executionContext) _CancelJobPayload(ctx context.Context, sel ast.SelectionSet, obj *CancelJobPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, cancelJobPayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, cancelJobPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("CancelJobPayload")
+			out.Values[i] = marshal.MarshalText("CancelJobPayload")
 		case "job":
 			out.Values[i] = ec._CancelJobPayload_job(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -1680,25 +1564,19 @@ func (ec *executionContext) _CancelJobPayload(ctx context.Context, sel ast.Selec
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var deleteJobPayloadImplementors = []string{"DeleteJobPayload"}
 
 func (ec *executionContext) _DeleteJobPayload(ctx context.Context, sel ast.SelectionSet, obj *DeleteJobPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, deleteJobPayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, deleteJobPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("DeleteJobPayload")
+			out.Values[i] = marshal.MarshalText("DeleteJobPayload")
 		case "deletedId":
 			out.Values[i] = ec._DeleteJobPayload_deletedId(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -1718,25 +1596,19 @@ func (ec *executionContext) _DeleteJobPayload(ctx context.Context, sel ast.Selec
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobImplementors = []string{"Job", "Node"}
 
 func (ec *executionContext) _Job(ctx context.Context, sel ast.SelectionSet, obj *queue.Job) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("Job")
+			out.Values[i] = marshal.MarshalText("Job")
 		case "id":
 			out.Values[i] = ec._Job_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1783,14 +1655,12 @@ func (ec *executionContext) _Job(ctx context.Context, sel ast.SelectionSet, obj 
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "attempts":
-			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
-				true, false,
+			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Job_attempts(ctx, field, obj)
 				})
 		case "owner":
-			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
-				true, false,
+			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Job_owner(ctx, field, obj)
 				})
@@ -1800,8 +1670,7 @@ func (ec *executionContext) _Job(ctx context.Context, sel ast.SelectionSet, obj 
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "result":
-			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
-				true, false,
+			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Job_result(ctx, field, obj)
 				})
@@ -1811,8 +1680,7 @@ func (ec *executionContext) _Job(ctx context.Context, sel ast.SelectionSet, obj 
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "artifacts":
-			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
-				true, false,
+			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Job_artifacts(ctx, field, obj)
 				})
@@ -1850,25 +1718,19 @@ func (ec *executionContext) _Job(ctx context.Context, sel ast.SelectionSet, obj 
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobAttemptImplementors = []string{"JobAttempt"}
 
 func (ec *executionContext) _JobAttempt(ctx context.Context, sel ast.SelectionSet, obj *queue.Attempt) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobAttemptImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobAttemptImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("JobAttempt")
+			out.Values[i] = marshal.MarshalText("JobAttempt")
 		case "number":
 			out.Values[i] = ec._JobAttempt_number(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1903,25 +1765,19 @@ func (ec *executionContext) _JobAttempt(ctx context.Context, sel ast.SelectionSe
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobConnectionImplementors = []string{"JobConnection"}
 
 func (ec *executionContext) _JobConnection(ctx context.Context, sel ast.SelectionSet, obj *JobConnection) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobConnectionImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobConnectionImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("JobConnection")
+			out.Values[i] = marshal.MarshalText("JobConnection")
 		case "edges":
 			out.Values[i] = ec._JobConnection_edges(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1951,25 +1807,19 @@ func (ec *executionContext) _JobConnection(ctx context.Context, sel ast.Selectio
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobEdgeImplementors = []string{"JobEdge"}
 
 func (ec *executionContext) _JobEdge(ctx context.Context, sel ast.SelectionSet, obj *JobEdge) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobEdgeImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobEdgeImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("JobEdge")
+			out.Values[i] = marshal.MarshalText("JobEdge")
 		case "cursor":
 			out.Values[i] = ec._JobEdge_cursor(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1989,25 +1839,19 @@ func (ec *executionContext) _JobEdge(ctx context.Context, sel ast.SelectionSet, 
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobErrorImplementors = []string{"JobError"}
 
 func (ec *executionContext) _JobError(ctx context.Context, sel ast.SelectionSet, obj *queue.Failure) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobErrorImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobErrorImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("JobError")
+			out.Values[i] = marshal.MarshalText("JobError")
 		case "code":
 			out.Values[i] = ec._JobError_code(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2027,25 +1871,19 @@ func (ec *executionContext) _JobError(ctx context.Context, sel ast.SelectionSet,
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobEventImplementors = []string{"JobEvent"}
 
 func (ec *executionContext) _JobEvent(ctx context.Context, sel ast.SelectionSet, obj *queue.Event) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobEventImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobEventImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("JobEvent")
+			out.Values[i] = marshal.MarshalText("JobEvent")
 		case "sequence":
 			out.Values[i] = ec._JobEvent_sequence(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2080,25 +1918,19 @@ func (ec *executionContext) _JobEvent(ctx context.Context, sel ast.SelectionSet,
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobKindImplementors = []string{"JobKind"}
 
 func (ec *executionContext) _JobKind(ctx context.Context, sel ast.SelectionSet, obj *JobKind) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobKindImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobKindImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("JobKind")
+			out.Values[i] = marshal.MarshalText("JobKind")
 		case "name":
 			out.Values[i] = ec._JobKind_name(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2148,25 +1980,19 @@ func (ec *executionContext) _JobKind(ctx context.Context, sel ast.SelectionSet, 
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var jobProgressImplementors = []string{"JobProgress"}
 
 func (ec *executionContext) _JobProgress(ctx context.Context, sel ast.SelectionSet, obj *queue.Progress) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, jobProgressImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, jobProgressImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("JobProgress")
+			out.Values[i] = marshal.MarshalText("JobProgress")
 		case "done":
 			out.Values[i] = ec._JobProgress_done(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2196,25 +2022,19 @@ func (ec *executionContext) _JobProgress(ctx context.Context, sel ast.SelectionS
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var pauseQueuePayloadImplementors = []string{"PauseQueuePayload"}
 
 func (ec *executionContext) _PauseQueuePayload(ctx context.Context, sel ast.SelectionSet, obj *PauseQueuePayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, pauseQueuePayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, pauseQueuePayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("PauseQueuePayload")
+			out.Values[i] = marshal.MarshalText("PauseQueuePayload")
 		case "queue":
 			out.Values[i] = ec._PauseQueuePayload_queue(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -2234,25 +2054,19 @@ func (ec *executionContext) _PauseQueuePayload(ctx context.Context, sel ast.Sele
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var resumeQueuePayloadImplementors = []string{"ResumeQueuePayload"}
 
 func (ec *executionContext) _ResumeQueuePayload(ctx context.Context, sel ast.SelectionSet, obj *ResumeQueuePayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, resumeQueuePayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, resumeQueuePayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("ResumeQueuePayload")
+			out.Values[i] = marshal.MarshalText("ResumeQueuePayload")
 		case "queue":
 			out.Values[i] = ec._ResumeQueuePayload_queue(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -2272,25 +2086,19 @@ func (ec *executionContext) _ResumeQueuePayload(ctx context.Context, sel ast.Sel
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var retryJobPayloadImplementors = []string{"RetryJobPayload"}
 
 func (ec *executionContext) _RetryJobPayload(ctx context.Context, sel ast.SelectionSet, obj *RetryJobPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, retryJobPayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, retryJobPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("RetryJobPayload")
+			out.Values[i] = marshal.MarshalText("RetryJobPayload")
 		case "job":
 			out.Values[i] = ec._RetryJobPayload_job(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -2310,25 +2118,19 @@ func (ec *executionContext) _RetryJobPayload(ctx context.Context, sel ast.Select
 		return graphql.Null
 	}
 
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
-	}
-
 	return out
 }
 
 var setKindLimitPayloadImplementors = []string{"SetKindLimitPayload"}
 
 func (ec *executionContext) _SetKindLimitPayload(ctx context.Context, sel ast.SelectionSet, obj *SetKindLimitPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, setKindLimitPayloadImplementors)
+	fields := ec.plan.Fields(ec.OperationContext, sel, setKindLimitPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferred := graphql.NewDeferredGroup(ctx)
+	out := marshal.NewObject(fields)
 	for i, field := range fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("SetKindLimitPayload")
+			out.Values[i] = marshal.MarshalText("SetKindLimitPayload")
 		case "kind":
 			out.Values[i] = ec._SetKindLimitPayload_kind(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -2346,11 +2148,6 @@ func (ec *executionContext) _SetKindLimitPayload(ctx context.Context, sel ast.Se
 	out.Dispatch(ctx)
 	if out.Invalids > 0 {
 		return graphql.Null
-	}
-
-	if n := len(deferred.Defers); n > 0 {
-		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
-		ec.ProcessDeferredGroup(deferred)
 	}
 
 	return out
@@ -2475,7 +2272,7 @@ func (ec *executionContext) unmarshalNJobEventType2gatehouseᚋqueueᚐEventType
 
 func (ec *executionContext) marshalNJobEventType2gatehouseᚋqueueᚐEventType(ctx context.Context, sel ast.SelectionSet, v queue.EventType) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(marshalNJobEventType2gatehouseᚋqueueᚐEventType[v])
+	res := marshal.MarshalText(marshalNJobEventType2gatehouseᚋqueueᚐEventType[v])
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "JobEventType!")
 	}
@@ -2529,7 +2326,7 @@ func (ec *executionContext) unmarshalNJobOrderField2gatehouseᚋqueueᚐOrderFie
 
 func (ec *executionContext) marshalNJobOrderField2gatehouseᚋqueueᚐOrderField(ctx context.Context, sel ast.SelectionSet, v queue.OrderField) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(marshalNJobOrderField2gatehouseᚋqueueᚐOrderField[v])
+	res := marshal.MarshalText(marshalNJobOrderField2gatehouseᚋqueueᚐOrderField[v])
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "JobOrderField!")
 	}
@@ -2557,7 +2354,7 @@ func (ec *executionContext) unmarshalNJobPriority2gatehouseᚋqueueᚐPriority(c
 
 func (ec *executionContext) marshalNJobPriority2gatehouseᚋqueueᚐPriority(ctx context.Context, sel ast.SelectionSet, v queue.Priority) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(marshalNJobPriority2gatehouseᚋqueueᚐPriority[v])
+	res := marshal.MarshalText(marshalNJobPriority2gatehouseᚋqueueᚐPriority[v])
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "JobPriority!")
 	}
@@ -2591,7 +2388,7 @@ func (ec *executionContext) unmarshalNJobState2gatehouseᚋqueueᚐState(ctx con
 
 func (ec *executionContext) marshalNJobState2gatehouseᚋqueueᚐState(ctx context.Context, sel ast.SelectionSet, v queue.State) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(marshalNJobState2gatehouseᚋqueueᚐState[v])
+	res := marshal.MarshalText(marshalNJobState2gatehouseᚋqueueᚐState[v])
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "JobState!")
 	}
@@ -2776,7 +2573,7 @@ func (ec *executionContext) marshalOJobPriority2ᚖgatehouseᚋqueueᚐPriority(
 	}
 	_ = sel
 	_ = ctx
-	res := graphql.MarshalString(marshalOJobPriority2ᚖgatehouseᚋqueueᚐPriority[*v])
+	res := marshal.MarshalText(marshalOJobPriority2ᚖgatehouseᚋqueueᚐPriority[*v])
 	return res
 }
 
@@ -2823,9 +2620,7 @@ func (ec *executionContext) marshalOJobState2ᚕgatehouseᚋqueueᚐStateᚄ(ctx
 	if v == nil {
 		return graphql.Null
 	}
-	ret := marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := marshal.Leaves(len(v), func(i int) graphql.Marshaler {
 		return ec.marshalNJobState2gatehouseᚋqueueᚐState(ctx, sel, v[i])
 	})
 

@@ -3,9 +3,9 @@
 package graph
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"gatehouse/internal/marshal"
 	"gatehouse/internal/viewer"
 	"sync/atomic"
 
@@ -1472,27 +1472,8 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	opCtx := graphql.GetOperationContext(ctx)
-	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
-	inputUnmarshalers := func() *graphql.InputUnmarshalerIndex {
-		return graphql.NewInputUnmarshalerIndex(
-			graphql.NewInputUnmarshaler("CancelJobInput", ec.unmarshalInputCancelJobInput),
-			graphql.NewInputUnmarshaler("ChangePasswordInput", ec.unmarshalInputChangePasswordInput),
-			graphql.NewInputUnmarshaler("DeleteJobInput", ec.unmarshalInputDeleteJobInput),
-			graphql.NewInputUnmarshaler("DeviceInput", ec.unmarshalInputDeviceInput),
-			graphql.NewInputUnmarshaler("JobFilter", ec.unmarshalInputJobFilter),
-			graphql.NewInputUnmarshaler("JobOptions", ec.unmarshalInputJobOptions),
-			graphql.NewInputUnmarshaler("JobOrder", ec.unmarshalInputJobOrder),
-			graphql.NewInputUnmarshaler("LoginInput", ec.unmarshalInputLoginInput),
-			graphql.NewInputUnmarshaler("PauseQueueInput", ec.unmarshalInputPauseQueueInput),
-			graphql.NewInputUnmarshaler("ProcessCsvInput", ec.unmarshalInputProcessCsvInput),
-			graphql.NewInputUnmarshaler("RefreshSessionInput", ec.unmarshalInputRefreshSessionInput),
-			graphql.NewInputUnmarshaler("RegisterInput", ec.unmarshalInputRegisterInput),
-			graphql.NewInputUnmarshaler("ResumeQueueInput", ec.unmarshalInputResumeQueueInput),
-			graphql.NewInputUnmarshaler("RetryJobInput", ec.unmarshalInputRetryJobInput),
-			graphql.NewInputUnmarshaler("RevokeSessionInput", ec.unmarshalInputRevokeSessionInput),
-			graphql.NewInputUnmarshaler("SetKindLimitInput", ec.unmarshalInputSetKindLimitInput),
-		)
-	}
+	ec := newExecutionContext(opCtx, e, nil)
+	ec.plan = marshal.PlanOf(ctx)
 	first := true
 
 	switch opCtx.Operation.Operation {
@@ -1502,7 +1483,6 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			var data graphql.Marshaler
 			if first {
 				first = false
-				ctx = graphql.WithLazyInputUnmarshalerIndex(ctx, inputUnmarshalers)
 				data = ec._Query(ctx, opCtx.Operation.SelectionSet)
 			} else {
 				if atomic.LoadInt32(&ec.PendingDeferred) > 0 {
@@ -1516,9 +1496,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 					return nil
 				}
 			}
-			var buf bytes.Buffer
-			data.MarshalGQL(&buf)
-			response.Data = buf.Bytes()
+			response.Data = ec.plan.Marshal(data)
 			if atomic.LoadInt32(&ec.Deferred) > 0 {
 				hasNext := atomic.LoadInt32(&ec.PendingDeferred) > 0
 				response.HasNext = &hasNext
@@ -1532,30 +1510,24 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 				return nil
 			}
 			first = false
-			ctx = graphql.WithLazyInputUnmarshalerIndex(ctx, inputUnmarshalers)
 			data := ec._Mutation(ctx, opCtx.Operation.SelectionSet)
-			var buf bytes.Buffer
-			data.MarshalGQL(&buf)
 
 			return &graphql.Response{
-				Data: buf.Bytes(),
+				Data: ec.plan.Marshal(data),
 			}
 		}
 	case ast.Subscription:
 		next := ec._Subscription(ctx, opCtx.Operation.SelectionSet)
 
-		var buf bytes.Buffer
 		return func(ctx context.Context) *graphql.Response {
-			buf.Reset()
 			data := next(ctx)
 
 			if data == nil {
 				return nil
 			}
-			data.MarshalGQL(&buf)
 
 			return &graphql.Response{
-				Data: buf.Bytes(),
+				Data: ec.plan.Marshal(data),
 			}
 		}
 
@@ -1565,6 +1537,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 }
 
 type executionContext struct {
+	plan *marshal.Plan
 	*graphql.ExecutionContextState[ResolverRoot, DirectiveRoot, ComplexityRoot]
 }
 

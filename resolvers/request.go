@@ -28,11 +28,25 @@ type Cookies interface {
 	Clear()
 }
 
+// operation is a context with the viewer and the request of an operation.
+type operation struct {
+	viewer.Context
+	request *Request
+}
+
 type requestKey struct{}
 
-// WithRequest returns ctx with r.
-func WithRequest(ctx context.Context, r *Request) context.Context {
-	return context.WithValue(ctx, requestKey{}, r)
+// Value implements context.Context.
+func (o *operation) Value(key any) any {
+	if key == (requestKey{}) {
+		return o.request
+	}
+	return o.Context.Value(key)
+}
+
+// WithCaller returns ctx with the viewer v and its request.
+func WithCaller(ctx context.Context, v viewer.Viewer, r *Request) context.Context {
+	return &operation{viewer.Context{Context: ctx, Viewer: v}, r}
 }
 
 // requestOf returns what is known of the request; never nil.

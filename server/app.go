@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
@@ -59,7 +58,6 @@ type app struct {
 	accounts  *account.Accounts
 	logins    *login.Logins
 	queue     *queue.Queue
-	executor  *executor.Executor
 	edge      *edge.Handler
 	listener  net.Listener
 	server    *http.Server

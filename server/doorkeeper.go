@@ -25,31 +25,30 @@ type doorkeeper struct {
 
 // Request reads the Authorization header (RFC 6750 §2.1) or, in cookie mode, the cookies.
 func (d *doorkeeper) Request(r *http.Request) (edge.Caller, error) {
-	request := &resolvers.Request{Origin: session.Origin{Agent: r.UserAgent(), IP: d.address(r)}}
+	v := d.visitor(r)
 	if token, err := bearer(r.Header.Get("Authorization")); err != nil || token != "" {
 		if err != nil {
 			return edge.Caller{}, err
 		}
-		return d.caller(r.Context(), token, request)
+		return v.admit(r.Context(), token)
 	}
 	cookies, asked := d.cookies(r)
 	if !asked {
-		return anonymous(request), nil
+		return edge.Caller{Visitor: v}, nil
 	}
-	request.Cookies = cookies
+	v.request.Cookies = cookies
 	if token := cookies.access(); token != "" {
-		caller, err := d.caller(r.Context(), token, request)
+		caller, err := v.admit(r.Context(), token)
 		if fault.Is(err, fault.Unauthenticated) { // a stale cookie is no reason to refuse a sign-in
-			return anonymous(request), nil
+			return edge.Caller{Visitor: v}, nil
 		}
 		return caller, err
 	}
-	return anonymous(request), nil
+	return edge.Caller{Visitor: v}, nil
 }
 
 // Socket takes the token of connection_init, or the cookie of the handshake.
 func (d *doorkeeper) Socket(r *http.Request, authorization string) (edge.Caller, error) {
-	request := &resolvers.Request{Origin: session.Origin{Agent: r.UserAgent(), IP: d.address(r)}}
 	token := authorization
 	if strings.Contains(authorization, " ") {
 		var err error
@@ -60,31 +59,47 @@ func (d *doorkeeper) Socket(r *http.Request, authorization string) (edge.Caller,
 	if token == "" && d.ours(r) { // stricter than who may open a socket: cookies want a page over TLS
 		token = cookieValue(r, accessCookie)
 	}
+	v := d.visitor(r)
 	if token == "" {
-		return anonymous(request), nil
+		return edge.Caller{Visitor: v}, nil
 	}
-	return d.caller(r.Context(), token, request)
+	return v.admit(r.Context(), token)
 }
 
-func (d *doorkeeper) caller(ctx context.Context, token string, request *resolvers.Request) (edge.Caller, error) {
-	v, credential, err := d.sessions.Authenticate(ctx, token)
+// visitor is who stands behind a request: the zero viewer, until admitted.
+type visitor struct {
+	sessions *session.Sessions
+	viewer   viewer.Viewer
+	request  resolvers.Request
+}
+
+func (d *doorkeeper) visitor(r *http.Request) *visitor {
+	return &visitor{
+		sessions: d.sessions,
+		request:  resolvers.Request{Origin: session.Origin{Agent: r.UserAgent(), IP: d.address(r)}},
+	}
+}
+
+func (v *visitor) admit(ctx context.Context, token string) (edge.Caller, error) {
+	who, credential, err := v.sessions.Authenticate(ctx, token)
 	if err != nil {
 		return edge.Caller{}, err
 	}
-	return edge.Caller{
-		Attach: func(ctx context.Context) context.Context {
-			return resolvers.WithRequest(viewer.With(ctx, v), request)
-		},
-		Subject:   string(credential.Session),
-		ExpiresAt: credential.ExpiresAt,
-		Watch: func(ended func(reason string)) (stop func()) {
-			return d.sessions.Watch(credential.Session, func(reason session.Reason) { ended(string(reason)) })
-		},
-	}, nil
+	v.viewer = who
+	return edge.Caller{Visitor: v, Subject: string(credential.Session), ExpiresAt: credential.ExpiresAt}, nil
 }
 
-func anonymous(request *resolvers.Request) edge.Caller {
-	return edge.Caller{Attach: func(ctx context.Context) context.Context { return resolvers.WithRequest(ctx, request) }}
+// Attach implements transport.Visitor.
+func (v *visitor) Attach(ctx context.Context) context.Context {
+	return resolvers.WithCaller(ctx, v.viewer, &v.request)
+}
+
+// Watch implements transport.Visitor. An anonymous caller has no session that could end.
+func (v *visitor) Watch(ended func(reason string)) (stop func()) {
+	if v.viewer.Anonymous() {
+		return func() {}
+	}
+	return v.sessions.Watch(v.viewer.Session, func(reason session.Reason) { ended(string(reason)) })
 }
 
 // bearer returns the token of an Authorization header, "" when there is no header.

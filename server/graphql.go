@@ -8,9 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/executor"
-
 	"gatehouse/dataloaders"
 	"gatehouse/graph"
 	"gatehouse/internal/blob"
@@ -35,21 +32,18 @@ func (a *app) openGraphQL() error {
 		Limiter: a.limiter, PublicURL: s.PublicURL, Version: version, Now: time.Now,
 	}
 	presenter := resolvers.Presenter{Logger: a.logger, RequestID: telemetry.RequestID, Hints: !s.production()}
-	a.executor = executor.New(graph.NewExecutableSchema(graph.Config{Resolvers: root, Directives: root.Directives()}))
 	options, err := a.guards()
 	if err != nil {
 		return err
 	}
-	if err := guard.Install(a.executor, options); err != nil {
+	source := dataloaders.NewSource(a.accounts, a.sessions, a.queue)
+	options.Present, options.Recover = presenter.Present, presenter.Recover
+	options.Around = source.With
+	executor, err := guard.New(graph.NewExecutableSchema(graph.Config{Resolvers: root, Directives: root.Directives()}), options)
+	if err != nil {
 		return err
 	}
-	a.executor.SetErrorPresenter(presenter.Present)
-	a.executor.SetRecoverFunc(presenter.Recover)
-	source := dataloaders.NewSource(a.accounts, a.sessions, a.queue)
-	a.executor.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-		return next(dataloaders.With(ctx, source.New()))
-	})
-	a.edge = edge.New(a.executor, edge.Options{
+	a.edge = edge.New(executor, edge.Options{
 		Authenticator: &doorkeeper{sessions: a.sessions, settings: s},
 		Stage:         stage{a.files, s.MaxUploadBytes},
 		Present:       presenter.Present,

@@ -29,8 +29,8 @@ import (
 
 // The bounds of an HTTP request; the transports set their own for what may take longer.
 const (
-	headerTimeout   = 10 * time.Second
-	readTimeout     = 30 * time.Second
+	headerTimeout   = 20 * time.Second // of the body too, which small ones share: one timer a request less
+	readTimeout     = headerTimeout
 	writeTimeout    = time.Minute
 	idleTimeout     = 2 * time.Minute
 	maxHeaderBytes  = 32 << 10

@@ -24,12 +24,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // house is a whole server in this process, without a network.
 type house struct {
 	*app
-	t          *testing.T
+	t          testing.TB
 	handler    http.Handler
 	statements atomic.Int64
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{t: t}
 	s, err := Settings{

@@ -138,6 +138,7 @@ func New[K comparable, V any](remote *Remote, invalidations Invalidations, o Opt
 		Weigher:          func(_ K, e *entry[V]) uint32 { return e.weight },
 		ExpiryCalculator: otter.ExpiryWritingFunc(lifetime[K, V]),
 		StatsRecorder:    &l.counters,
+		Executor:         func(work func()) { work() }, // a goroutine for each handful of reads costs more than the work
 		Clock:            clock(o.Now),
 	}); err != nil {
 		return nil, fmt.Errorf("make cache %q: %w", o.Name, err)

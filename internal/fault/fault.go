@@ -115,9 +115,7 @@ func Busy(wait time.Duration) *Fault {
 
 // As returns the fault in err's chain.
 func As(err error) (*Fault, bool) {
-	var f *Fault
-	ok := errors.As(err, &f)
-	return f, ok
+	return errors.AsType[*Fault](err)
 }
 
 // Is reports whether err is a fault of code.

@@ -1,10 +1,11 @@
 // Command gqlgen generates the executor in graph/ from the schema; go generate ./schema runs it.
 //
-// It is gqlgen with two changes. Lists are marshalled in sequence (see [gatehouse/internal/marshal.List]),
-// save the edges of connections, whose nodes meet in a loader only when they run side by side. And a
+// It is gqlgen with three changes. Lists are marshalled in sequence (see [gatehouse/internal/marshal.List]),
+// save the edges of connections, whose nodes meet in a loader only when they run side by side. A
 // leaf that is a plain Go field or method is written out at once: there is no resolver that could
 // fail, no directive, and this project installs no field interceptor, so the context that gqlgen makes
-// for each is never looked at.
+// for each is never looked at. And objects are [gatehouse/internal/marshal.Object] with the fields
+// that [gatehouse/internal/marshal.Plan] remembers, without the bookkeeping of @defer, which is not served.
 package main
 
 import (
@@ -75,6 +76,43 @@ func leavesAtOnce(text string) string {
 	return leaf.ReplaceAllString(text, "return ${2}(ctx, field.Selections, ${1})\n}\n${3}")
 }
 
+// objects are the words of gqlgen 0.17.98 about objects, and those of this project.
+var objects = strings.NewReplacer(
+	"graphql.CollectFields(ec.OperationContext, ", "ec.plan.Fields(ec.OperationContext, ",
+	"graphql.NewFieldSet(", "marshal.NewObject(",
+	"\tdeferred := graphql.NewDeferredGroup(ctx)\n", "",
+	"out.ResolveConcurrently(ec.OperationContext, &deferred, i,\n\t\t\t\ttrue, ", "out.Resolve(ec.OperationContext, i, ",
+	"out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,\n\t\t\t\ttrue, ", "out.ResolveRoot(innerCtx, ec.OperationContext, i, ",
+	"\tif n := len(deferred.Defers); n > 0 {\n\t\tatomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))\n\t\tec.ProcessDeferredGroup(deferred)\n\t}\n\n", "",
+	"ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))", "ec := newExecutionContext(opCtx, e, nil)\n\tec.plan = marshal.PlanOf(ctx)",
+	"type executionContext struct {\n", "type executionContext struct {\n\tplan *marshal.Plan\n",
+	"\t\t\tvar buf bytes.Buffer\n", "",
+	"\t\tvar buf bytes.Buffer\n", "",
+	"\t\t\tbuf.Reset()\n", "",
+	"\t\t\tdata.MarshalGQL(&buf)\n", "",
+	"Data = buf.Bytes()", "Data = ec.plan.Marshal(data)",
+	"Data: buf.Bytes()", "Data: ec.plan.Marshal(data)",
+	"graphql.MarshalString(", "marshal.MarshalText(",
+	"graphql.MarshalID(", "marshal.MarshalText(",
+)
+
+// indexes are what gqlgen 0.17.98 generates for resolvers that read inputs by the name of their type, which none does here.
+var indexes = regexp.MustCompile(`(?ms)^\tinputUnmarshalers := func\(\) .*?^\t\}\n|^\t+ctx = graphql\.WithLazyInputUnmarshalerIndex\(ctx, inputUnmarshalers\)\n|^// Unmarshal\w+[^\n]*\n(?:^//[^\n]*\n)*^func Unmarshal\w+\(.*?^\}\n`)
+
+// enums are the writers of enums that gqlgen 0.17.98 generates: each has a map of its name.
+var enums = regexp.MustCompile(`(?m)^\t(marshal\pL\S+)\s+= map\[`)
+
+// leafLists writes lists of enums, which have no fields whose place in the answer an error could name.
+func leafLists(text string) string {
+	for _, found := range enums.FindAllStringSubmatch(text, -1) {
+		element := "return ec." + found[1] + "(ctx, sel, v[i])"
+		text = strings.ReplaceAll(text,
+			"marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {\n\t\tfc := graphql.GetFieldContext(ctx)\n\t\tfc.Result = &v[i]\n\t\t"+element,
+			"marshal.Leaves(len(v), func(i int) graphql.Marshaler {\n\t\t"+element)
+	}
+	return text
+}
+
 // listCall is how gqlgen 0.17.98 writes a list.
 const listCall = "graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, "
 
@@ -87,7 +125,7 @@ func inSequence(file string) error {
 		return err
 	}
 	text := string(source)
-	text = leavesAtOnce(text)
+	text = objects.Replace(indexes.ReplaceAllString(leavesAtOnce(text), ""))
 	var b strings.Builder
 	for len(text) > 0 {
 		end := len(text)
@@ -101,7 +139,7 @@ func inSequence(file string) error {
 		b.WriteString(part)
 		text = text[end:]
 	}
-	formatted, err := imports.Process(file, []byte(b.String()), nil)
+	formatted, err := imports.Process(file, []byte(leafLists(b.String())), nil)
 	if err != nil {
 		return err
 	}

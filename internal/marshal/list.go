@@ -31,3 +31,12 @@ func one(ctx context.Context, i int, element func(ctx context.Context, i int) gr
 	}()
 	return element(ctx, i)
 }
+
+// Leaves writes a list of enums or scalars.
+func Leaves(length int, element func(i int) graphql.Marshaler) graphql.Array {
+	array := make(graphql.Array, length)
+	for i := range array {
+		array[i] = element(i)
+	}
+	return array
+}

@@ -50,15 +50,29 @@ func (t tagging) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (t tagging) WithGroup(name string) slog.Handler { return tagging{t.Handler.WithGroup(name)} }
 
+// tagged is a context with the id of its request.
+type tagged struct {
+	context.Context
+	id string
+}
+
 type requestKey struct{}
 
-// WithRequestID returns ctx with the id of its request.
-func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestKey{}, id)
+// Value implements context.Context.
+func (t *tagged) Value(key any) any {
+	if key == (requestKey{}) {
+		return t
+	}
+	return t.Context.Value(key)
 }
+
+// WithRequestID returns ctx with the id of its request.
+func WithRequestID(ctx context.Context, id string) context.Context { return &tagged{ctx, id} }
 
 // RequestID returns the id of the request, "" outside of one.
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestKey{}).(string)
-	return id
+	if t, ok := ctx.Value(requestKey{}).(*tagged); ok {
+		return t.id
+	}
+	return ""
 }

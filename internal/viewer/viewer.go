@@ -98,15 +98,29 @@ func (v Viewer) Require(scope Scope) error {
 	return nil
 }
 
+// Context is a context with the viewer on whose behalf something is done.
+type Context struct {
+	context.Context
+	Viewer Viewer
+}
+
 type contextKey struct{}
 
-// With returns ctx with v.
-func With(ctx context.Context, v Viewer) context.Context {
-	return context.WithValue(ctx, contextKey{}, v)
+// Value implements context.Context.
+func (c *Context) Value(key any) any {
+	if key == (contextKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
 }
+
+// With returns ctx with v.
+func With(ctx context.Context, v Viewer) context.Context { return &Context{ctx, v} }
 
 // From returns the viewer of ctx, nobody when there is none.
 func From(ctx context.Context) Viewer {
-	v, _ := ctx.Value(contextKey{}).(Viewer)
-	return v
+	if c, ok := ctx.Value(contextKey{}).(*Context); ok {
+		return c.Viewer
+	}
+	return Viewer{}
 }

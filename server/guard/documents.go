@@ -1,10 +1,10 @@
 package guard
 
 import (
-	"context"
-
 	"github.com/maypok86/otter/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"gatehouse/internal/marshal"
 )
 
 const (
@@ -18,11 +18,17 @@ const (
 	documentBytes        = 1 << 10 // what an entry takes beside that
 )
 
-// Documents keeps parsed and validated documents by their text, bounded by an estimate of the memory
-// they take. It is a graphql.Cache of *ast.QueryDocument, good for use by several goroutines; the
-// documents are shared and must not be changed.
+// Documents keeps parsed and validated documents by their text, with their plans, bounded by an
+// estimate of the memory they take. It is good for use by several goroutines; the documents are shared
+// and must not be changed.
 type Documents struct {
-	cache *otter.Cache[string, *ast.QueryDocument]
+	cache *otter.Cache[string, *planned]
+}
+
+// planned is a document that is served again and again.
+type planned struct {
+	document *ast.QueryDocument
+	plan     *marshal.Plan
 }
 
 // NewDocuments returns an empty cache of at most maxBytes; 0 means 16 MiB.
@@ -30,22 +36,22 @@ func NewDocuments(maxBytes int) *Documents {
 	if maxBytes <= 0 {
 		maxBytes = defaultDocumentCacheBytes
 	}
-	return &Documents{cache: otter.Must(&otter.Options[string, *ast.QueryDocument]{
+	return &Documents{cache: otter.Must(&otter.Options[string, *planned]{
 		MaximumWeight: uint64(maxBytes),
-		Weigher: func(text string, _ *ast.QueryDocument) uint32 {
+		Executor:      func(work func()) { work() }, // a goroutine for each handful of reads costs more
+		Weigher: func(text string, _ *planned) uint32 {
 			return uint32(documentBytes + documentBytesPerByte*len(text))
 		},
 	})}
 }
 
-// Get returns the document of text, and whether the cache had it.
-func (d *Documents) Get(_ context.Context, text string) (*ast.QueryDocument, bool) {
-	return d.cache.GetIfPresent(text)
-}
+// get returns the document of text, and whether the cache had it.
+func (d *Documents) get(text string) (*planned, bool) { return d.cache.GetIfPresent(text) }
 
-// Add keeps a validated document, unless its text is longer than 16 KiB.
-func (d *Documents) Add(_ context.Context, text string, document *ast.QueryDocument) {
+// add keeps a validated document, unless its text is longer than 16 KiB. Its plan remembers as many
+// fields as a text of this length can name; more are there only where fragments repeat them.
+func (d *Documents) add(text string, document *ast.QueryDocument) {
 	if len(text) <= maxCachedDocument {
-		d.cache.Set(text, document)
+		d.cache.Set(text, &planned{document, marshal.NewPlan(document, len(text)/2)})
 	}
 }

@@ -1,14 +1,15 @@
-// Package guard keeps one GraphQL document from costing more than it should.
+// Package guard executes GraphQL operations and keeps one document from costing more than it should.
 //
 // # Order
 //
-// [Install] puts four pieces into a gqlgen executor, in the only order that works:
+// [Executor] stands in for gqlgen's, whose hooks cannot say this order. A request goes through
 //
-//  1. [Persisted] finds the document behind a hash, and refuses what is not on an allow-list.
-//  2. [Limits] looks at the shape of a document that is not in the cache: tokens, depth, aliases, fragments.
-//     It runs before validation, since validating a hostile document is itself what costs.
-//  3. [Documents] answers with the parsed and validated document.
-//  4. [Limits] again, with the variables: what the operation may cost to execute. Then introspection.
+//  1. persisted documents: the document behind a hash; what is not on an allow-list is refused.
+//  2. the cache of documents, which holds only what has passed 3 and 4.
+//  3. the shape: bytes, tokens, depth, aliases, fragments. It is checked before validation, since
+//     validating a hostile document is itself what costs.
+//  4. validation.
+//  5. the cost, with the variables: what the operation may cost to execute. Then introspection.
 //
 // # Bounds
 //
@@ -19,14 +20,12 @@ package guard
 
 import (
 	"context"
-	"fmt"
 
-	"github.com/99designs/gqlgen/graphql/executor"
-	"github.com/vektah/gqlparser/v2/validator/rules"
+	"github.com/99designs/gqlgen/graphql"
 )
 
-// Options say what Install sets up. The zero value is the production default: the standard limits,
-// no introspection, no suggestions, automatic persisted queries on.
+// Options of an Executor. The zero value is the production default: the standard limits, no
+// introspection, no suggestions, automatic persisted queries on.
 type Options struct {
 	// Limits bound a document; a zero field takes its default.
 	Limits Limits
@@ -38,38 +37,23 @@ type Options struct {
 	Suggestions bool
 	// Persisted says how documents are found by their hash.
 	Persisted PersistedOptions
+	// Present shows an error of a resolver to a client, Recover makes one of a panic; nil: as gqlgen does.
+	Present graphql.ErrorPresenterFunc
+	Recover graphql.RecoverFunc
+	// Around gives the context of one answer, of which a subscription has many; nil leaves it as it is.
+	Around func(context.Context) context.Context
 }
 
-// Install sets exec's document cache, token limit and validation rules and adds the guards. Call it
-// before other extensions that look at operations, and once for an executor. The error names a bad option.
-func Install(exec *executor.Executor, options Options) error {
-	persisted, err := newPersisted(options.Persisted)
-	if err != nil {
-		return fmt.Errorf("install guard: %w", err)
+func (o Options) withDefaults() Options {
+	o.Limits = o.Limits.withDefaults()
+	if o.Present == nil {
+		o.Present = graphql.DefaultErrorPresenter
 	}
-	documents := NewDocuments(options.DocumentCacheBytes)
-	limits := options.Limits.withDefaults()
-	exec.SetQueryCache(documents)
-	exec.SetParserTokenLimit(limits.Tokens)
-	exec.SetDisableSuggestion(!options.Suggestions)
-	if !options.Suggestions {
-		exec.SetDefaultRulesFn(silentRules)
+	if o.Recover == nil {
+		o.Recover = graphql.DefaultRecover
 	}
-	exec.Use(persisted)
-	exec.Use(&limiter{limits: limits, documents: documents})
-	exec.Use(&introspection{allowed: options.Introspection})
-	return nil
-}
-
-// silentRules are the default validation rules, those that suggest names exchanged for those that do not.
-// The executor's own switch exchanges two of the five.
-func silentRules() *rules.Rules {
-	set := rules.NewDefaultRules()
-	set.RemoveRule(rules.KnownArgumentNamesRule.Name)
-	set.RemoveRule(rules.KnownTypeNamesRule.Name)
-	set.RemoveRule(rules.ValuesOfCorrectTypeRule.Name)
-	set.AddRule(rules.KnownArgumentNamesRuleWithoutSuggestions.Name, rules.KnownArgumentNamesRuleWithoutSuggestions.RuleFunc)
-	set.AddRule(rules.KnownTypeNamesRuleWithoutSuggestions.Name, rules.KnownTypeNamesRuleWithoutSuggestions.RuleFunc)
-	set.AddRule(rules.ValuesOfCorrectTypeRuleWithoutSuggestions.Name, rules.ValuesOfCorrectTypeRuleWithoutSuggestions.RuleFunc)
-	return set
+	if o.Around == nil {
+		o.Around = func(ctx context.Context) context.Context { return ctx }
+	}
+	return o
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -45,16 +44,16 @@ type Subscription { jobEvents(id: ID!): Job! }
 `
 
 // newExecutor is a guarded executor over schemaText; it executes nothing.
-func newExecutor(tb testing.TB, options Options) *executor.Executor {
+func newExecutor(tb testing.TB, options Options) *Executor {
 	tb.Helper()
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: schemaText})
-	exec := executor.New(&graphql.ExecutableSchemaMock{
+	exec, err := New(&graphql.ExecutableSchemaMock{
 		SchemaFunc: func() *ast.Schema { return schema },
 		ExecFunc: func(context.Context) graphql.ResponseHandler {
 			return graphql.OneShot(&graphql.Response{Data: []byte(`{}`)})
 		},
-	})
-	if err := Install(exec, options); err != nil {
+	}, options)
+	if err != nil {
 		tb.Fatal(err)
 	}
 	return exec
@@ -63,11 +62,11 @@ func newExecutor(tb testing.TB, options Options) *executor.Executor {
 func everyone(context.Context) bool { return true }
 
 // prepare does all that happens to a request before it is executed.
-func prepare(exec *executor.Executor, params graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
-	return exec.CreateOperationContext(graphql.StartOperationTrace(context.Background()), &params)
+func prepare(exec *Executor, params graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
+	return exec.CreateOperationContext(context.Background(), &params)
 }
 
-func prepareText(exec *executor.Executor, document string) gqlerror.List {
+func prepareText(exec *Executor, document string) gqlerror.List {
 	_, errs := prepare(exec, graphql.RawParams{Query: document})
 	return errs
 }

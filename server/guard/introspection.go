@@ -14,11 +14,7 @@ type introspection struct {
 	allowed func(context.Context) bool
 }
 
-func (*introspection) ExtensionName() string { return "Introspection" }
-
-func (*introspection) Validate(graphql.ExecutableSchema) error { return nil }
-
-func (i *introspection) MutateOperationContext(ctx context.Context, operation *graphql.OperationContext) *gqlerror.Error {
+func (i introspection) check(ctx context.Context, operation *graphql.OperationContext) *gqlerror.Error {
 	if !introspects(operation.Operation.SelectionSet, nil) {
 		return nil
 	}

@@ -1,14 +1,10 @@
 package guard
 
 import (
-	"context"
 	"errors"
 	"strings"
 
-	"github.com/99designs/gqlgen/graphql"
-	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
-	"github.com/vektah/gqlparser/v2/parser"
 )
 
 // Limits bound one document. A zero field takes the default its comment names. Fragments count each
@@ -66,52 +62,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// limiter is the executor extension: shape before validation, cost after it.
-type limiter struct {
-	limits    Limits
-	documents *Documents
-	estimate  estimate
-}
-
-func (*limiter) ExtensionName() string { return "Limits" }
-
-// Validate measures the schema, which says how long its introspection lists are.
-func (l *limiter) Validate(schema graphql.ExecutableSchema) error {
-	var err error
-	l.estimate, err = newEstimate(schema.Schema(), l.limits)
-	return err
-}
-
-// MutateOperationParameters refuses a document whose shape is too much. A document in the cache has
-// passed before. Others are parsed here and again by the executor, which offers no place between its
-// parser and its validator; parsing 1,000 tokens takes a tenth of a millisecond.
-func (l *limiter) MutateOperationParameters(ctx context.Context, request *graphql.RawParams) *gqlerror.Error {
-	if _, known := l.documents.Get(ctx, request.Query); known {
-		return nil
-	}
-	if len(request.Query) > l.limits.Bytes {
-		return exceeded("bytes", l.limits.Bytes, float64(len(request.Query)), "document", nil)
-	}
-	document, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: request.Query}, l.limits.Tokens)
-	if err != nil {
-		return l.parseError(err)
-	}
-	return checkShape(document, l.limits)
-}
-
-func (l *limiter) parseError(err error) *gqlerror.Error {
+func parseError(err error, limits Limits) *gqlerror.Error {
 	var syntax *gqlerror.Error
 	if !errors.As(err, &syntax) {
 		return refusal(CodeBadInput, err.Error(), "")
 	}
 	if strings.HasPrefix(syntax.Message, parserTooLong) {
-		return exceeded("tokens", l.limits.Tokens, 0, "document", nil)
+		return exceeded("tokens", limits.Tokens, 0, "document", nil)
 	}
 	syntax.Extensions = map[string]any{"code": CodeBadInput}
 	return syntax
-}
-
-// MutateOperationContext refuses an operation that would cost too much with its variables.
-func (l *limiter) MutateOperationContext(_ context.Context, operation *graphql.OperationContext) *gqlerror.Error {
-	return l.estimate.check(operation.Operation, operation.Variables)
 }

@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -19,7 +18,6 @@ const (
 	defaultPersistedBytes = 8 << 20
 	persistedBytes        = 256 // what an entry takes beside its text
 	maxAllowListBytes     = 64 << 20
-	pendingHash           = "guard.pendingHash" // key of the operation's own notes
 )
 
 // PersistedOptions say how documents are found by hash. The zero value: automatic persisted queries
@@ -52,7 +50,7 @@ func ReadAllowList(r io.Reader) (map[string]string, error) {
 	return list, nil
 }
 
-// persisted is the executor extension. It speaks Apollo's protocol: extensions.persistedQuery holds
+// persisted finds documents by their hash. It speaks Apollo's protocol: extensions.persistedQuery holds
 // version 1 and sha256Hash; a hash alone asks for a known document, a hash with its document makes it known.
 type persisted struct {
 	options PersistedOptions
@@ -73,31 +71,29 @@ func newPersisted(options PersistedOptions) (*persisted, error) {
 	}
 	p.learned = otter.Must(&otter.Options[string, string]{
 		MaximumWeight: uint64(options.CacheBytes),
+		Executor:      func(work func()) { work() }, // a goroutine for each handful of reads costs more
 		Weigher:       func(_, document string) uint32 { return uint32(persistedBytes + len(document)) },
 	})
 	return p, nil
 }
 
-func (*persisted) ExtensionName() string { return "Persisted" }
-
-func (*persisted) Validate(graphql.ExecutableSchema) error { return nil }
-
-// MutateOperationParameters puts the document behind a hash into the request.
-func (p *persisted) MutateOperationParameters(ctx context.Context, request *graphql.RawParams) *gqlerror.Error {
+// document puts the document behind a hash into the request. It returns the hash under which the
+// document of the request is to be learned once it has been validated, "" for none.
+func (p *persisted) document(request *graphql.RawParams) (learn string, _ *gqlerror.Error) {
 	hash, given, err := hashIn(request.Extensions)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if given && request.Query == "" {
-		return p.find(hash, request)
+		return "", p.find(hash, request)
 	}
 	if p.options.OnlyAllowListed && !p.allowed[request.Query] {
-		return refusal(CodeNotOnAllowList, "This server answers only documents of its allow-list.", "Send the hash of a released document.")
+		return "", refusal(CodeNotOnAllowList, "This server answers only documents of its allow-list.", "Send the hash of a released document.")
 	}
-	if given {
-		return p.note(ctx, hash, request.Query)
+	if !given {
+		return "", nil
 	}
-	return nil
+	return p.learnable(hash, request.Query)
 }
 
 func (p *persisted) find(hash string, request *graphql.RawParams) *gqlerror.Error {
@@ -119,23 +115,15 @@ func (p *persisted) find(hash string, request *graphql.RawParams) *gqlerror.Erro
 	return nil
 }
 
-// note remembers the hash until the document has been validated.
-func (p *persisted) note(ctx context.Context, hash, document string) *gqlerror.Error {
+// learnable returns the hash when the document may be learned.
+func (p *persisted) learnable(hash, document string) (string, *gqlerror.Error) {
 	if hashOf(document) != hash {
-		return refusal(CodeBadInput, "extensions.persistedQuery.sha256Hash is not the SHA-256 of the document.", "")
+		return "", refusal(CodeBadInput, "extensions.persistedQuery.sha256Hash is not the SHA-256 of the document.", "")
 	}
-	if !p.options.Off && !p.options.OnlyAllowListed && len(document) <= maxCachedDocument {
-		graphql.GetOperationContext(ctx).Stats.SetExtension(pendingHash, hash)
+	if p.options.Off || p.options.OnlyAllowListed || len(document) > maxCachedDocument {
+		return "", nil
 	}
-	return nil
-}
-
-// MutateOperationContext keeps the document of a noted hash: here it has passed validation.
-func (p *persisted) MutateOperationContext(_ context.Context, operation *graphql.OperationContext) *gqlerror.Error {
-	if hash, ok := operation.Stats.GetExtension(pendingHash).(string); ok {
-		p.learned.Set(hash, operation.RawQuery)
-	}
-	return nil
+	return hash, nil
 }
 
 // hashIn reads extensions.persistedQuery; given is false when there is none.

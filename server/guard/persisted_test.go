@@ -1,14 +1,12 @@
 package guard
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -18,7 +16,7 @@ func byHash(hash string) map[string]any {
 }
 
 // codeOf prepares and answers the first error's code, "" when the document is accepted.
-func codeOf(exec *executor.Executor, document string, extensions map[string]any) string {
+func codeOf(exec *Executor, document string, extensions map[string]any) string {
 	_, errs := prepare(exec, graphql.RawParams{Query: document, Extensions: extensions})
 	if len(errs) == 0 {
 		return ""
@@ -127,8 +125,7 @@ func TestAnAllowListIsRefusedWhenAKeyIsNotItsDocumentsHash(t *testing.T) {
 			t.Errorf("%s: got no error", name)
 		}
 	}
-	exec := executor.New(nil)
-	if err := Install(exec, Options{Persisted: PersistedOptions{OnlyAllowListed: true}}); err == nil {
+	if _, err := New(nil, Options{Persisted: PersistedOptions{OnlyAllowListed: true}}); err == nil {
 		t.Error("only listed without a list: got no error")
 	}
 }
@@ -136,12 +133,12 @@ func TestAnAllowListIsRefusedWhenAKeyIsNotItsDocumentsHash(t *testing.T) {
 func TestLongDocumentsAreNotKept(t *testing.T) {
 	documents := NewDocuments(0)
 	long := strings.Repeat(" ", maxCachedDocument+1)
-	documents.Add(context.Background(), long, &ast.QueryDocument{})
-	if _, ok := documents.Get(context.Background(), long); ok {
+	documents.add(long, &ast.QueryDocument{})
+	if _, ok := documents.get(long); ok {
 		t.Error("got a long document back")
 	}
-	documents.Add(context.Background(), long[1:], &ast.QueryDocument{})
-	if _, ok := documents.Get(context.Background(), long[1:]); !ok {
+	documents.add(long[1:], &ast.QueryDocument{})
+	if _, ok := documents.get(long[1:]); !ok {
 		t.Error("a document of 16 KiB is not kept")
 	}
 }
@@ -149,7 +146,7 @@ func TestLongDocumentsAreNotKept(t *testing.T) {
 func TestTheDocumentCacheStaysWithinItsBytes(t *testing.T) {
 	documents := NewDocuments(1 << 20)
 	for i := range 5000 {
-		documents.Add(context.Background(), fmt.Sprintf("{me{id}} # %d", i), &ast.QueryDocument{})
+		documents.add(fmt.Sprintf("{me{id}} # %d", i), &ast.QueryDocument{})
 	}
 	documents.cache.CleanUp()
 	if got := documents.cache.WeightedSize(); got > 1<<20 {

@@ -35,35 +35,39 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 )
 
 // Caller is who stands behind a request or a socket. The zero value is an anonymous caller.
 type Caller struct {
-	// Attach puts the viewer into the context of an operation; nil leaves the context as it is.
-	Attach func(context.Context) context.Context
+	// Visitor attaches the caller to operations; nil leaves them without.
+	Visitor Visitor
 	// Subject names the caller, "" for an anonymous one. A fresh token on an open socket must keep it.
 	Subject string
 	// ExpiresAt ends sockets and streams; zero means never.
 	ExpiresAt time.Time
-	// Watch calls ended, once and from any goroutine, when the session is revoked, until stop is
-	// called. May be nil.
-	Watch func(ended func(reason string)) (stop func())
+}
+
+// Visitor is a caller as operations and streams need it.
+type Visitor interface {
+	// Attach puts the caller into the context of an operation.
+	Attach(ctx context.Context) context.Context
+	// Watch calls ended, once and from any goroutine, when the session is revoked, until stop is called.
+	Watch(ended func(reason string)) (stop func())
 }
 
 func (c Caller) attach(ctx context.Context) context.Context {
-	if c.Attach == nil {
+	if c.Visitor == nil {
 		return ctx
 	}
-	return c.Attach(ctx)
+	return c.Visitor.Attach(ctx)
 }
 
 func (c Caller) watch(ended func(reason string)) (stop func()) {
-	if c.Watch == nil {
+	if c.Visitor == nil {
 		return func() {}
 	}
-	return c.Watch(ended)
+	return c.Visitor.Watch(ended)
 }
 
 // Authenticator finds the caller. An error is shown through Options.Present and refuses the request or socket.
@@ -169,15 +173,22 @@ func defaultTo[T int | int64 | time.Duration](value *T, fallback T) {
 	}
 }
 
+// Executor checks operations and runs them, as gqlgen's own does.
+type Executor interface {
+	CreateOperationContext(ctx context.Context, params *graphql.RawParams) (*graphql.OperationContext, gqlerror.List)
+	DispatchOperation(ctx context.Context, operation *graphql.OperationContext) (graphql.ResponseHandler, context.Context)
+	PresentRecoveredError(ctx context.Context, cause any) error
+}
+
 // Handler serves /graphql. It is good for use by several goroutines.
 type Handler struct {
-	exec    *executor.Executor
+	exec    Executor
 	options Options
 	live    register
 }
 
 // New returns a handler over exec, which the caller has given its guards, presenters and extensions.
-func New(exec *executor.Executor, options Options) *Handler {
+func New(exec Executor, options Options) *Handler {
 	return &Handler{exec: exec, options: options.withDefaults()}
 }
 
@@ -255,7 +266,6 @@ func (e *exchange) authenticate() *failure {
 
 // run executes the request and answers it.
 func (e *exchange) run(params *graphql.RawParams, queriesOnly bool) {
-	e.ctx = graphql.StartOperationTrace(e.ctx)
 	operation, errs := e.h.prepare(e.ctx, params)
 	if operation != nil && operation.Operation != nil {
 		e.kind, e.name = string(operation.Operation.Operation), operation.Operation.Name

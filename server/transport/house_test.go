@@ -39,7 +39,7 @@ type viewerKey struct{}
 // house is a handler over a schema without generated code, with an authenticator and a stage that record.
 type house struct {
 	handler *Handler
-	exec    *executor.Executor
+	exec    traced
 
 	mu       sync.Mutex
 	revoke   map[string]func(string) // by subject
@@ -56,10 +56,10 @@ var errRefused = errors.New("refused")
 func newHouse(options Options) *house {
 	h := &house{revoke: make(map[string]func(string)), ticks: make(chan int), staged: make(map[string]string)}
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: schemaText})
-	h.exec = executor.New(&graphql.ExecutableSchemaMock{
+	h.exec = traced{executor.New(&graphql.ExecutableSchemaMock{
 		SchemaFunc: func() *ast.Schema { return schema },
 		ExecFunc:   h.execute,
-	})
+	})}
 	h.exec.SetQueryCache(&documents{})
 	h.exec.SetParserTokenLimit(1000)
 	h.exec.SetRecoverFunc(func(context.Context, any) error { return requestError(codeInternal, "internal system error") })
@@ -79,6 +79,13 @@ func newHouse(options Options) *house {
 	}
 	h.handler = New(h.exec, options)
 	return h
+}
+
+// traced gives gqlgen's executor the start time that it insists on.
+type traced struct{ *executor.Executor }
+
+func (t traced) CreateOperationContext(ctx context.Context, params *graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
+	return t.Executor.CreateOperationContext(graphql.StartOperationTrace(ctx), params)
 }
 
 // documents is a cache of parsed documents without a bound.
@@ -107,6 +114,21 @@ func (h *house) Request(r *http.Request) (Caller, error) {
 	return h.Socket(r, r.Header.Get("Authorization"))
 }
 
+// visitor is a caller by name.
+type visitor struct {
+	*house
+	name string
+}
+
+func (v visitor) Attach(ctx context.Context) context.Context {
+	return context.WithValue(ctx, viewerKey{}, v.name)
+}
+
+func (v visitor) Watch(ended func(string)) func() {
+	v.locked(func() { v.revoke[v.name] = ended })
+	return func() { v.locked(func() { delete(v.revoke, v.name) }) }
+}
+
 func (h *house) Socket(_ *http.Request, authorization string) (Caller, error) {
 	if authorization == "" {
 		return Caller{}, nil
@@ -118,12 +140,7 @@ func (h *house) Socket(_ *http.Request, authorization string) (Caller, error) {
 	case "panics":
 		panic("authenticator")
 	}
-	caller := Caller{Subject: words[0]}
-	caller.Attach = func(ctx context.Context) context.Context { return context.WithValue(ctx, viewerKey{}, words[0]) }
-	caller.Watch = func(ended func(string)) func() {
-		h.locked(func() { h.revoke[words[0]] = ended })
-		return func() { h.locked(func() { delete(h.revoke, words[0]) }) }
-	}
+	caller := Caller{Subject: words[0], Visitor: visitor{h, words[0]}}
 	if len(words) > 1 {
 		var seconds int
 		fmt.Sscan(words[1], &seconds)

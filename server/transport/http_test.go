@@ -74,7 +74,7 @@ func TestAPostIsAnsweredByItsMediaTypes(t *testing.T) {
 			if w.Code != c.status || a.code() != c.code || !strings.Contains(string(text), c.says) {
 				t.Fatalf("got %d %s\nwant %d with code %q and %q", w.Code, text, c.status, c.code, c.says)
 			}
-			if got := w.Header().Get("Content-Length"); got != fmt.Sprint(len(text)) {
+			if got := w.Header().Get("Content-Length"); len(text) > countedByServer && got != fmt.Sprint(len(text)) {
 				t.Errorf("got Content-Length %s of %d", got, len(text))
 			}
 			if got := w.Header().Get("Content-Type"); !strings.HasSuffix(got, "json; charset=utf-8") {

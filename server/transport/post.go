@@ -74,7 +74,6 @@ func (e *exchange) readParams(body io.Reader, length int64) (*graphql.RawParams,
 	buffer := borrow()
 	defer giveBack(buffer)
 	most := e.h.options.MaxBodyBytes
-	started := e.h.options.Now()
 	if length > int64(most) {
 		return nil, bodyTooLarge(most, length)
 	}
@@ -89,7 +88,6 @@ func (e *exchange) readParams(body io.Reader, length int64) (*graphql.RawParams,
 	if errs != nil {
 		return nil, &failure{status: http.StatusBadRequest, errs: errs}
 	}
-	params.ReadTime = graphql.TraceTiming{Start: started, End: e.h.options.Now()}
 	return params, nil
 }
 
@@ -139,8 +137,11 @@ func decodeParams(body []byte) (*graphql.RawParams, gqlerror.List) {
 		return nil, gqlerror.List{limited("values", maxValues, int64(values), "body")}
 	}
 	var request envelope
-	if err := json.Unmarshal(body, &request); err != nil {
-		return nil, badRequest("%s", shapeProblem(err))
+	if !quickly(body, &request) {
+		request = envelope{}
+		if err := json.Unmarshal(body, &request); err != nil {
+			return nil, badRequest("%s", shapeProblem(err))
+		}
 	}
 	return request.params()
 }

@@ -142,20 +142,35 @@ func (e *exchange) write(status int, response *graphql.Response) {
 	*buffer = appendResponse(*buffer, response, e.h.options.MaxErrors)
 	header := e.w.Header()
 	header["Content-Type"] = contentTypes(media)
-	header["Content-Length"] = []string{strconv.Itoa(len(*buffer))}
-	header["X-Content-Type-Options"] = noSniff()
-	header["Cache-Control"] = noStore()
+	header["X-Content-Type-Options"] = noSniff
+	header["Cache-Control"] = noStore
+	if len(*buffer) > countedByServer {
+		header["Content-Length"] = []string{strconv.Itoa(len(*buffer))}
+	}
 	e.answered = true
 	e.w.WriteHeader(status)
 	_, _ = e.w.Write(*buffer) // the client has gone: nobody is left to tell
 }
 
-func contentTypes(media string) []string { return []string{media + utf8Suffix} }
+// countedByServer is the answer for which net/http writes the Content-Length itself: it holds 2 KiB back.
+const countedByServer = 2 << 10
 
-func noSniff() []string { return []string{"nosniff"} }
+// Values of headers, the same for all answers.
+var (
+	jsonType    = []string{mediaJSON + utf8Suffix}
+	graphqlType = []string{mediaGraphQL + utf8Suffix}
+	eventsType  = []string{mediaEvents + utf8Suffix}
+	noSniff     = []string{"nosniff"}
+	// noStore keeps answers out of every cache: they hold tokens (RFC 6749 §5.1) and what one caller may see.
+	noStore = []string{"no-store"}
+)
 
-// noStore keeps answers out of every cache: they hold tokens (RFC 6749 §5.1) and what one caller may see.
-func noStore() []string { return []string{"no-store"} }
+func contentTypes(media string) []string {
+	if media == mediaGraphQL {
+		return graphqlType
+	}
+	return jsonType
+}
 
 // appendResponse appends the response map (GraphQL §7.1), errors first. The data is the executor's own
 // JSON; a response without data, which is a request error, has no data entry. It changes response.Errors

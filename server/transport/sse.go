@@ -156,8 +156,8 @@ type eventWriter struct {
 func newEventWriter(e *exchange) *eventWriter {
 	w := &eventWriter{e: e, controller: http.NewResponseController(e.w)}
 	header := e.w.Header()
-	header["Content-Type"] = contentTypes(mediaEvents)
-	header["X-Content-Type-Options"] = noSniff()
+	header["Content-Type"] = eventsType
+	header["X-Content-Type-Options"] = noSniff
 	header.Set("Cache-Control", "no-cache, no-transform")
 	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	_ = w.controller.SetReadDeadline(time.Time{})
