@@ -32,9 +32,11 @@ import (
 	"gatehouse/internal/cache"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/limit"
+	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
+	"gatehouse/queue"
 	"gatehouse/session"
 )
 
@@ -82,6 +84,8 @@ type Parts struct {
 	Audit    *audit.Log
 	Limiter  *limit.Limiter
 	Notices  session.Notices
+	Queue    *queue.Queue  // carries messages
+	Post     *notify.Post  // says which messages can be sent
 	Remote   *cache.Remote // of several servers; nil for one
 }
 
@@ -100,6 +104,8 @@ type Accounts struct {
 	sessions *session.Sessions
 	audit    *audit.Log
 	limiter  *limit.Limiter
+	queue    *queue.Queue
+	post     *notify.Post
 	o        Options
 	index    []byte // HMAC key of the index of addresses
 	rows     *cache.Layer[viewer.UserID, row]
@@ -108,7 +114,7 @@ type Accounts struct {
 // New returns the accounts kept in parts.DB.
 func New(parts Parts, o Options) (*Accounts, error) {
 	if parts.DB == nil || parts.Ring == nil || parts.Hasher == nil || parts.Sessions == nil ||
-		parts.Audit == nil || parts.Limiter == nil || parts.Notices == nil || parts.Root == (secret.Key{}) {
+		parts.Audit == nil || parts.Limiter == nil || parts.Notices == nil || parts.Queue == nil || parts.Post == nil || parts.Root == (secret.Key{}) {
 		return nil, errors.New("make accounts: a part is missing")
 	}
 	if o.EmailVerification == "" {
@@ -130,7 +136,7 @@ func New(parts Parts, o Options) (*Accounts, error) {
 	}
 	return &Accounts{
 		db: parts.DB, ring: parts.Ring, hasher: parts.Hasher, sessions: parts.Sessions,
-		audit: parts.Audit, limiter: parts.Limiter, o: o, index: index, rows: rows,
+		audit: parts.Audit, limiter: parts.Limiter, queue: parts.Queue, post: parts.Post, o: o, index: index, rows: rows,
 	}, nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/session"
+	"gatehouse/test/mailbox"
 	"gatehouse/test/services"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +53,7 @@ type house struct {
 	accounts *account.Accounts
 	sessions *session.Sessions
 	audit    *audit.Log
+	box      *mailbox.Box
 	parts    account.Parts
 }
 
@@ -70,9 +72,10 @@ func newHouse(t testing.TB, address string) *house {
 	must(t, err)
 	t.Cleanup(sessions.Close)
 	log := audit.New(db, audit.Options{})
-	h := &house{TB: t, db: db, sessions: sessions, audit: log, parts: account.Parts{
+	box := mailbox.New(t, db, ring, local.Bus)
+	h := &house{TB: t, db: db, sessions: sessions, audit: log, box: box, parts: account.Parts{
 		DB: db, Ring: ring, Root: root, Hasher: password.New(password.Options{}), Sessions: sessions, Audit: log,
-		Limiter: limit.New(nil, limit.Options{}), Notices: local,
+		Limiter: limit.New(nil, limit.Options{}), Notices: local, Queue: box.Queue, Post: box.Post,
 	}}
 	h.accounts, err = account.New(h.parts, account.Options{})
 	must(t, err)

@@ -6,18 +6,33 @@
 package jobs
 
 import (
+	"time"
+
+	"gatehouse/internal/notify"
+	"gatehouse/internal/secret"
 	"gatehouse/queue"
 )
+
+// Parts are what the kinds work with; all are required.
+type Parts struct {
+	Ring *secret.Keyring // opens letters
+	Post *notify.Post
+}
 
 // Options tunes the kinds; the zero value is a good default.
 type Options struct {
 	// AllowPrivate lets jobs fetch from loopback, private and link-local addresses.
 	AllowPrivate bool
+	Now          func() time.Time // nil: time.Now
 }
 
 // Kinds returns every kind that a deployment runs.
-func Kinds(o Options) []queue.Definition {
+func Kinds(parts Parts, o Options) []queue.Definition {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return []queue.Definition{
 		processCSVs(newFetcher(o.AllowPrivate)),
+		deliverMessages(parts.Ring, parts.Post, o.Now),
 	}
 }

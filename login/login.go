@@ -85,7 +85,7 @@ func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, erro
 		if err := l.accounts.UnchangedTx(ctx, tx, user); err != nil { // the hash took its time
 			return err
 		}
-		outcome, err = l.enterTx(ctx, tx, user, attempt.Client)
+		outcome, err = l.enterTx(ctx, tx, user, attempt.Client, byPassword)
 		return err
 	})
 	if err != nil {
@@ -112,7 +112,7 @@ func (l *Logins) Register(ctx context.Context, r Registration) (Outcome, error) 
 		if err != nil || confirmFirst {
 			return err
 		}
-		outcome, err = l.enterTx(ctx, tx, user, r.Client)
+		outcome, err = l.enterTx(ctx, tx, user, r.Client, byPassword)
 		return err
 	})
 	if confirmFirst && fault.Is(err, fault.Taken) {
@@ -132,10 +132,18 @@ func (l *Logins) Logout(ctx context.Context, by viewer.Viewer) error {
 	return l.sessions.Revoke(ctx, by, by.Session)
 }
 
-// enterTx starts the session of a person who has shown their password.
-func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, client Client) (Outcome, error) {
+// way is how a person has shown who they are.
+type way struct {
+	method string // RFC 8176, as amr and the audit name it
+	level  viewer.Level
+}
+
+var byPassword = way{"pwd", viewer.AAL1}
+
+// enterTx starts the session of a person who has shown who they are. Every way in ends here.
+func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, client Client, by way) (Outcome, error) {
 	tokens, err := l.sessions.StartTx(ctx, tx, session.Start{
-		User: user.ID, Level: viewer.AAL1, Methods: []string{"pwd"}, Remember: client.Remember,
+		User: user.ID, Level: by.level, Methods: []string{by.method}, Remember: client.Remember,
 		Mode: client.Mode, Device: client.Device, Origin: client.Origin,
 	})
 	if err != nil {
@@ -143,7 +151,7 @@ func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, c
 	}
 	err = l.audit.RecordTx(ctx, tx, audit.Event{
 		Action: audit.LoginSucceeded, By: viewer.Viewer{User: user.ID}, Subject: user.ID,
-		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": "pwd"},
+		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": by.method},
 	})
 	return Outcome{Tokens: tokens, User: user}, err
 }

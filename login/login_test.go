@@ -23,6 +23,7 @@ import (
 	"gatehouse/internal/viewer"
 	"gatehouse/login"
 	"gatehouse/session"
+	"gatehouse/test/mailbox"
 	"gatehouse/test/services"
 )
 
@@ -52,6 +53,7 @@ type house struct {
 	sessions *session.Sessions
 	audit    *audit.Log
 	logins   *login.Logins
+	box      *mailbox.Box
 	micros   atomic.Int64           // the limiter's clock
 	hashing  atomic.Pointer[func()] // called when a hash begins and when it ends; nil: nobody looks
 }
@@ -78,8 +80,10 @@ func newHouse(t testing.TB, address string, o account.Options) *house {
 	must(t, err)
 	t.Cleanup(h.sessions.Close)
 	limiter := limit.New(nil, limit.Options{Now: func() time.Time { return time.UnixMicro(h.micros.Load()) }})
+	h.box = mailbox.New(t, db, ring, local.Bus)
 	h.accounts, err = account.New(account.Parts{
 		DB: db, Ring: ring, Root: root, Hasher: h.hasher, Sessions: h.sessions, Audit: h.audit, Limiter: limiter, Notices: local,
+		Queue: h.box.Queue, Post: h.box.Post,
 	}, o)
 	must(t, err)
 	t.Cleanup(h.accounts.Close)

@@ -24,6 +24,7 @@ import (
 	"gatehouse/internal/bus"
 	"gatehouse/internal/cache"
 	"gatehouse/internal/limit"
+	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/telemetry"
 	"gatehouse/jobs"
@@ -57,6 +58,8 @@ type app struct {
 	sessions  *session.Sessions
 	accounts  *account.Accounts
 	logins    *login.Logins
+	post      *notify.Post
+	outbox    *notify.Outbox // of development without a mail server; else nil
 	queue     *queue.Queue
 	edge      *edge.Handler
 	listener  net.Listener
@@ -78,8 +81,9 @@ func newApp(ctx context.Context, s Settings, log io.Writer, workers int) (_ *app
 	}
 	a.metrics = telemetry.NewMetrics(version)
 	for _, floor := range []func(context.Context) error{
-		a.openStore, a.openRedis, a.listen, a.openIdentity,
+		a.openStore, a.openRedis, a.listen, a.openPost,
 		func(context.Context) error { return a.openQueue(workers) },
+		a.openIdentity,
 	} {
 		if err := floor(ctx); err != nil {
 			return nil, err
@@ -189,6 +193,40 @@ func (n notices) Subscribe(ctx context.Context, topic string, deliver func([]byt
 	return n.Bus.Subscribe(ctx, topic, bus.Listener{Deliver: deliver, Gap: gap})
 }
 
+// openPost opens the ways out for messages. In development what has no server of its own goes to the
+// outbox, which stands at /outbox.
+func (a *app) openPost(context.Context) error {
+	s := a.settings
+	o := notify.Options{Product: s.Product}
+	if host := s.public.Hostname(); strings.Contains(host, ".") && net.ParseIP(host) == nil {
+		o.Host = host // codes in SMS are bound to a domain
+	}
+	if !s.production() && (s.SMTPURL == "" || s.SMSURL == "") {
+		var err error
+		if a.outbox, err = notify.NewOutbox(filepath.Join(s.Data, "outbox"), notify.OutboxOptions{}); err != nil {
+			return err
+		}
+		o.Mail, o.SMS = a.outbox, a.outbox
+	}
+	if s.SMTPURL != "" {
+		mail, err := notify.NewSMTP(s.smtp)
+		if err != nil {
+			return fmt.Errorf("smtp-url: %w", err)
+		}
+		o.Mail = mail
+	}
+	if s.SMSURL != "" {
+		sms, err := notify.NewSMS(s.sms)
+		if err != nil {
+			return fmt.Errorf("sms-url: %w", err)
+		}
+		o.SMS = sms
+	}
+	var err error
+	a.post, err = notify.New(o)
+	return err
+}
+
 func (a *app) openIdentity(ctx context.Context) (err error) {
 	s, hear := a.settings, notices{a.bus}
 	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID})
@@ -207,8 +245,9 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 	a.onClose(a.sessions.Close)
 	a.accounts, err = account.New(account.Parts{
 		DB: a.db, Ring: a.secrets.ring, Root: a.secrets.index, Hasher: password.New(password.Options{}),
-		Sessions: a.sessions, Audit: a.audit, Limiter: a.limiter, Notices: hear, Remote: a.remote,
-	}, account.Options{EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification))})
+		Sessions: a.sessions, Audit: a.audit, Limiter: a.limiter, Notices: hear,
+		Queue: a.queue, Post: a.post, Remote: a.remote,
+	}, account.Options{EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product})
 	if err != nil {
 		return err
 	}
@@ -237,7 +276,7 @@ func (a *app) openQueue(workers int) (err error) {
 	if a.workRedis != nil {
 		wire = transport.Redis(a.workRedis, transport.Options{Namespace: s.Namespace, Logger: a.logger})
 	}
-	kinds := jobs.Kinds(jobs.Options{AllowPrivate: s.AllowPrivateFetch})
+	kinds := jobs.Kinds(jobs.Parts{Ring: a.secrets.ring, Post: a.post}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
 		Workers: workers, Shutdown: s.ShutdownTimeout, Logger: a.logger,
 	})

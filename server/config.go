@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/telemetry"
@@ -31,6 +32,13 @@ type Settings struct {
 	Workers           int           `default:"-1" help:"Jobs at once in this process; -1: four a core. 0 needs workers elsewhere, and so Redis."`
 	PublicURL         string        `help:"Where clients reach the server, e.g. https://api.example.com. Links and tokens carry it."`
 	EmailVerification string        `help:"required or optional: whether an address must be confirmed before the first sign-in. optional in development."`
+	Product           string        `default:"Gatehouse" help:"What people know the service as: messages and authenticator apps show it."`
+	SMTPURL           string        `name:"smtp-url" help:"The mail server, smtp://USER:PASSWORD@HOST:587?tls=starttls or smtps://…. In development mail goes to /outbox when left out."`
+	MailFrom          string        `help:"Who mail is from, e.g. Gatehouse <no-reply@example.com>; needed with smtp-url."`
+	SMSURL            string        `name:"sms-url" help:"The form of an SMS vendor, https://USER:PASSWORD@HOST/PATH. In development SMS go to /outbox when left out."`
+	SMSFrom           string        `name:"sms-from" help:"The number or name that SMS are from; needed with sms-url."`
+	SMSToken          string        `name:"sms-token" help:"A bearer token for the SMS vendor, in place of user and password."`
+	SMSFields         string        `name:"sms-fields" help:"The names of the vendor's fields, from=From,to=To,body=Body when left out."`
 	SecretKey         string        `help:"32 random bytes in base64url, from which all keys at rest are made. Made in the data folder in development."`
 	SigningAlgorithm  string        `enum:"EdDSA,ES256,RS256" default:"EdDSA" help:"Of access tokens: EdDSA, ES256 or RS256."`
 	AllowedOrigins    []string      `help:"Other origins whose pages may call the API, e.g. https://app.example.com."`
@@ -53,6 +61,8 @@ type Settings struct {
 	proxies []netip.Prefix
 	public  *url.URL
 	local   bool // PublicURL was made from Addr
+	smtp    notify.SMTPOptions
+	sms     notify.SMSOptions
 }
 
 // listening returns the settings of a command that serves.
@@ -112,6 +122,7 @@ func (s Settings) complete(command string) (Settings, error) {
 	refuse := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	s.checkAddresses(refuse)
 	s.checkSecrets(refuse)
+	s.checkPost(refuse)
 	if s.runs(command) {
 		s.checkRoles(command, refuse)
 	}
@@ -180,6 +191,33 @@ func (s *Settings) checkSecrets(refuse func(string, ...any)) {
 	s.root = key
 }
 
+func (s *Settings) checkPost(refuse func(string, ...any)) {
+	var err error
+	if s.SMTPURL != "" {
+		if s.smtp, err = notify.ParseSMTP(s.SMTPURL); err != nil {
+			refuse("smtp-url: %w", err)
+		}
+		if s.smtp.From, err = notify.ParseFrom(s.MailFrom); err != nil {
+			refuse("mail-from: %w", err)
+		}
+	}
+	if s.SMSURL == "" {
+		return
+	}
+	if s.sms, err = notify.ParseSMS(s.SMSURL); err != nil {
+		refuse("sms-url: %w", err)
+	}
+	if s.SMSFrom == "" {
+		refuse("sms-url needs sms-from: the number or name that SMS are from")
+	}
+	s.sms.From, s.sms.Token = s.SMSFrom, s.SMSToken
+	if s.SMSFields != "" {
+		if s.sms.Fields, err = notify.ParseFields(s.SMSFields); err != nil {
+			refuse("sms-fields: %w", err)
+		}
+	}
+}
+
 func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if s.Workers < 0 {
 		refuse("workers is %d; write -1 for four a core, or 0 and more", s.Workers)
@@ -202,8 +240,8 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if s.EmailVerification != "required" && s.EmailVerification != "optional" {
 		refuse("email-verification is %q; write required or optional", s.EmailVerification)
 	}
-	if s.EmailVerification == "required" {
-		refuse("email-verification required needs mail to be sent, which this version cannot: write optional")
+	if s.EmailVerification == "required" && s.production() && s.SMTPURL == "" {
+		refuse("email-verification required needs smtp-url: nobody could confirm an address; set it, or write optional")
 	}
 	if s.MaxUploadBytes < 1<<20 {
 		refuse("max-upload-bytes is below 1 MiB")
@@ -252,6 +290,13 @@ func (s Settings) masked() []string {
 		fmt.Sprintf("workers             %d", s.Workers),
 		"public-url          " + s.PublicURL,
 		"email-verification  " + s.EmailVerification,
+		"product             " + s.Product,
+		"smtp-url            " + hidden(s.SMTPURL),
+		"mail-from           " + s.MailFrom,
+		"sms-url             " + hidden(s.SMSURL),
+		"sms-from            " + s.SMSFrom,
+		"sms-token           " + hidden(s.SMSToken),
+		"sms-fields          " + s.SMSFields,
 		"secret-key          " + hidden(s.SecretKey),
 		"signing-algorithm   " + s.SigningAlgorithm,
 		"allowed-origins     " + strings.Join(s.AllowedOrigins, ","),

@@ -59,7 +59,10 @@ func TestContradictionsRefuseToStartAndSayWhatToWrite(t *testing.T) {
 		{"a short key", []string{"GATEHOUSE_SECRET_KEY=abc"}, nil, []string{"32 bytes"}},
 		{"a misspelt setting", []string{"GATEHOUSE_REDIS_URLS=redis://x"}, nil, []string{"GATEHOUSE_REDIS_URL?"}},
 		{"a setting and its file", []string{key, "GATEHOUSE_SECRET_KEY_FILE=/x"}, nil, []string{"set one"}},
-		{"mail that cannot be sent", nil, []string{"--email-verification=required"}, []string{"optional"}},
+		{"addresses that nobody can confirm", []string{key}, []string{"--env=production", "--public-url=https://api.example.com"}, []string{"smtp-url", "optional"}},
+		{"mail from nobody", nil, []string{"--smtp-url=smtp://mail.example.com"}, []string{"mail-from"}},
+		{"a mail server that is a web page", nil, []string{"--smtp-url=https://mail.example.com", "--mail-from=a@example.com"}, []string{"smtp://"}},
+		{"SMS from nobody", nil, []string{"--sms-url=https://sms.example.com/send"}, []string{"sms-from"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := parse(t, c.environ, c.args...)

@@ -40,7 +40,10 @@ var lowest = []string{"internal/fault", "internal/viewer"}
 var knowsGraphQL = []string{"server", "resolvers", "graph", "internal/marshal", "internal/gqlgen"}
 
 // pure are the rooms without SQL and Redis, with the clock passed in.
-var pure = []string{"account/password", "session/token", "jobs/csvprofile", "server/guard"}
+var pure = []string{
+	"account/password", "account/totp", "account/recovery", "account/otc", "account/passkey", "login/oauth",
+	"session/token", "jobs/csvprofile", "server/guard",
+}
 
 const module = "gatehouse/"
 

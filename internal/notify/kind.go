@@ -1,0 +1,114 @@
+package notify
+
+import (
+	"maps"
+	"slices"
+)
+
+// Medium is the way a message takes.
+type Medium string
+
+// The media.
+const (
+	ByMail Medium = "mail"
+	BySMS  Medium = "SMS"
+)
+
+// Kind says what a message is about. Its text also names the message's blocks in words/.
+type Kind string
+
+// The kinds. What each needs of a [Message] is checked by [Message.Validate].
+const (
+	VerifyEmail        Kind = "verifyEmail"        // confirm the address of a new account: Link, Code, Minutes
+	EmailChangeConfirm Kind = "emailChangeConfirm" // to the new address: Link, Code, Minutes
+	EmailChanged       Kind = "emailChanged"       // to the old address: Link (undo), Minutes
+	AlreadyRegistered  Kind = "alreadyRegistered"  // somebody tried to register this address: Link (reset the password)
+
+	PasswordReset   Kind = "passwordReset"   // Link, Minutes
+	PasswordChanged Kind = "passwordChanged" // Link (this was not me)
+	LoginCode       Kind = "loginCode"       // Code, Link, Minutes
+	MfaCode         Kind = "mfaCode"         // by mail or SMS: Code, Minutes
+	PhoneConfirm    Kind = "phoneConfirm"    // by SMS: Code, Minutes
+
+	NewDevice        Kind = "newDevice"        // Device, Network, At, Link (this was not me)
+	SessionSuspended Kind = "sessionSuspended" // the device changed inside a session: At; may have Link (confirm)
+	TokenReused      Kind = "tokenReused"      // a refresh token came twice, the session was ended: At; may have Link
+
+	FactorAdded              Kind = "factorAdded"              // Factor, At; may have Link (this was not me)
+	FactorRemoved            Kind = "factorRemoved"            // Factor, At; may have Link
+	RecoveryCodesRegenerated Kind = "recoveryCodesRegenerated" // At; may have Link
+	RecoveryCodeUsed         Kind = "recoveryCodeUsed"         // Left, At; may have Link
+	IdentityLinked           Kind = "identityLinked"           // Provider, At; may have Link
+	IdentityUnlinked         Kind = "identityUnlinked"         // Provider, At; may have Link
+
+	AccountDeletionScheduled Kind = "accountDeletionScheduled" // Due, Link (keep the account)
+	AccountDeletionCancelled Kind = "accountDeletionCancelled" // At
+	DataExportReady          Kind = "dataExportReady"          // Link, Minutes
+	AccountLocked            Kind = "accountLocked"            // may have Reason
+	AccountDisabled          Kind = "accountDisabled"          // may have Reason
+	Impersonated             Kind = "impersonated"             // By, Reason, At
+)
+
+// Kinds returns all kinds, by name.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(shapes)) }
+
+// fields is a set of a message's fields.
+type fields uint16
+
+const (
+	hasLink fields = 1 << iota
+	hasCode
+	hasMinutes
+	hasAt
+	hasDue
+	hasDevice
+	hasNetwork
+	hasFactor
+	hasProvider
+	hasBy
+	hasReason
+)
+
+// shape is what a kind is made of. At, Device and Network may stand in any mail.
+type shape struct {
+	needs fields
+	may   fields
+	media []Medium
+}
+
+// shapes has the shape of every kind. Left is not a field here: none is a number, too.
+var shapes = map[Kind]shape{
+	VerifyEmail:        letter(hasLink|hasCode|hasMinutes, 0),
+	EmailChangeConfirm: letter(hasLink|hasCode|hasMinutes, 0),
+	EmailChanged:       letter(hasLink|hasMinutes, 0),
+	AlreadyRegistered:  letter(hasLink, 0),
+
+	PasswordReset:   letter(hasLink|hasMinutes, 0),
+	PasswordChanged: letter(hasLink, 0),
+	LoginCode:       letter(hasLink|hasCode|hasMinutes, 0),
+	MfaCode:         {needs: hasCode | hasMinutes, media: []Medium{ByMail, BySMS}},
+	PhoneConfirm:    {needs: hasCode | hasMinutes, media: []Medium{BySMS}},
+
+	NewDevice:        letter(hasLink|hasDevice|hasNetwork|hasAt, 0),
+	SessionSuspended: letter(hasAt, hasLink),
+	TokenReused:      letter(hasAt, hasLink),
+
+	FactorAdded:              letter(hasFactor|hasAt, hasLink),
+	FactorRemoved:            letter(hasFactor|hasAt, hasLink),
+	RecoveryCodesRegenerated: letter(hasAt, hasLink),
+	RecoveryCodeUsed:         letter(hasAt, hasLink),
+	IdentityLinked:           letter(hasProvider|hasAt, hasLink),
+	IdentityUnlinked:         letter(hasProvider|hasAt, hasLink),
+
+	AccountDeletionScheduled: letter(hasDue|hasLink, 0),
+	AccountDeletionCancelled: letter(hasAt, 0),
+	DataExportReady:          letter(hasLink|hasMinutes, 0),
+	AccountLocked:            letter(0, hasReason),
+	AccountDisabled:          letter(0, hasReason),
+	Impersonated:             letter(hasBy|hasReason|hasAt, 0),
+}
+
+func letter(needs, may fields) shape { return shape{needs: needs, may: may, media: []Medium{ByMail}} }
+
+// takes reports whether the kind has a place for all fields of f.
+func (s shape) takes(f fields) bool { return f&^(s.needs|s.may) == 0 }
