@@ -1,6 +1,7 @@
 package password
 
 import (
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -30,13 +31,17 @@ var (
 
 // Parse accepts a hash from elsewhere if Verify can verify it within its bounds:
 //
-//	$argon2id$v=19$m=19456,t=2,p=1$salt$key            at most 128 MiB, m×t at most 512 MiB, p at most 16
+//	$argon2id$v=19$m=19456,t=2,p=1$salt$key             at most 128 MiB, m×t at most 512 MiB, p at most 16
+//	$argon2i$v=19$m=19456,t=2,p=1$salt$key              the same
 //	$2a$12$…, $2b$12$…, $2y$12$…                        bcrypt, cost at most 14
 //	$scrypt$ln=16,r=8,p=1$salt$key                      at most 128 MiB, times p at most 512 MiB
 //	$pbkdf2-sha256$i=600000,l=32$salt$key, also -sha512 at most 1,500,000 rounds
 //	$pbkdf2-sha256$600000$salt$key                      the same as passlib writes it
+//	pbkdf2_sha256$1000000$salt$key=                     the same as Django writes it
 //
-// Salt and key are base64 without padding; passlib's "." in place of "+" is understood.
+// Salt and key are base64 without padding, save Django's, whose salt is text and whose key is padded;
+// passlib's "." in place of "+" is understood. Scrypt as Firebase writes it needs a key of the project
+// besides and is not among them.
 func Parse(text string) (Encoded, error) {
 	if _, err := parse(text); err != nil {
 		return "", err
@@ -56,18 +61,23 @@ func parse(text string) (stored, error) {
 		return stored{}, ErrFormat
 	}
 	fields := strings.Split(text, "$")
+	if fields[0] == "pbkdf2_sha256" {
+		return parseDjango(fields[1:])
+	}
 	if len(fields) < 4 || fields[0] != "" {
 		return stored{}, ErrFormat
 	}
 	switch scheme := fields[1]; scheme {
-	case "argon2id":
-		return parseArgon2id(fields[2:])
+	case "argon2id", "argon2i":
+		return parseArgon2(scheme, fields[2:])
 	case "2a", "2b", "2y":
 		return parseBcrypt(text, fields[2:])
 	case "scrypt":
 		return parseScrypt(fields[2:])
-	case "pbkdf2-sha256", "pbkdf2-sha512":
-		return parsePBKDF2(scheme, fields[2:])
+	case "pbkdf2-sha256":
+		return parsePBKDF2(newSHA256, fields[2:])
+	case "pbkdf2-sha512":
+		return parsePBKDF2(sha512.New, fields[2:])
 	}
 	return stored{}, ErrFormat
 }
@@ -89,10 +99,15 @@ func parseSaltAndKey(salt, key string) (derived, error) {
 	if d.key, err = unbase64(key); err != nil {
 		return derived{}, err
 	}
-	if len(d.salt) < minSaltBytes || len(d.salt) > maxSaltBytes || len(d.key) < minKeyBytes || len(d.key) > maxKeyBytes {
+	if !d.bounded() {
 		return derived{}, ErrCost
 	}
 	return d, nil
+}
+
+func (d derived) bounded() bool {
+	return len(d.salt) >= minSaltBytes && len(d.salt) <= maxSaltBytes &&
+		len(d.key) >= minKeyBytes && len(d.key) <= maxKeyBytes
 }
 
 // unbase64 reads the one right spelling of some bytes. The decoder would skip line breaks.
@@ -139,8 +154,8 @@ func parseNumber(text string) (int, error) {
 }
 
 // encode writes a hash of Hash.
-func (a argon2id) encode(salt, key []byte) Encoded {
-	return Encoded(fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2Version,
+func (a argon2Choice) encode(salt, key []byte) Encoded {
+	return Encoded(fmt.Sprintf("$%s$v=%d$m=%d,t=%d,p=%d$%s$%s", a.variant, argon2Version,
 		a.memory, a.passes, a.lanes,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key)))
 }

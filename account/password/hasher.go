@@ -4,7 +4,7 @@
 //
 // New hashes are argon2id (RFC 9106) with 19 MiB, two passes and one lane, the first choice of the
 // OWASP Password Storage Cheat Sheet, written as a PHC string. A [Hasher] also verifies the bcrypt,
-// PBKDF2, scrypt and argon2id hashes that an import brings, and says when one should be replaced.
+// PBKDF2, scrypt and other argon2 hashes that an import brings, and says when one should be replaced.
 //
 // # Bounds
 //

@@ -107,6 +107,7 @@ func TestParseRefusesWhatIsMalformedOrTooCostly(t *testing.T) {
 	argon := func(parameters string) string { return "$argon2id$v=19$" + parameters + "$" + salt + "$" + key }
 	scrypt := func(parameters string) string { return "$scrypt$" + parameters + "$" + salt + "$" + key }
 	pbkdf2 := func(parameters string) string { return "$pbkdf2-sha256$" + parameters + "$" + salt + "$" + key }
+	django := func(fields string) string { return "pbkdf2_sha256$" + fields + "=" }
 	bcrypt := func(cost string) string {
 		return "$2b$" + cost + "$XXXXXXXXXXXXXXXXXXXXXOAcXxm9kjPGEMsLznoKqmqw7tc8WCx4a"
 	}
@@ -129,7 +130,13 @@ func TestParseRefusesWhatIsMalformedOrTooCostly(t *testing.T) {
 		argon("m=19456,t=2,p=1,keyid=x"):                                         password.ErrFormat,
 		argon(""):                                                                password.ErrFormat,
 		"$argon2id$v=16$m=19456,t=2,p=1$" + salt + "$" + key:                     password.ErrFormat,
-		"$argon2i$v=19$m=19456,t=2,p=1$" + salt + "$" + key:                      password.ErrFormat,
+		"$argon2i$v=19$m=19456,t=2,p=1$" + salt + "$" + key:                      nil,
+		"$argon2i$v=19$m=131073,t=1,p=1$" + salt + "$" + key:                     password.ErrCost,
+		"$argon2i$v=16$m=19456,t=2,p=1$" + salt + "$" + key:                      password.ErrFormat,
+		"$argon2d$v=19$m=19456,t=2,p=1$" + salt + "$" + key:                      password.ErrFormat,
+		argon("m=67108864,t=1,p=1"):                                              password.ErrCost, // 64 GiB
+		argon("m=19456,t=1000000000,p=1"):                                        password.ErrFormat,
+		argon("m=19456,t=999999999,p=1"):                                         password.ErrCost,
 		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "=$" + key:                    password.ErrFormat,
 		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "\n$" + key:                   password.ErrFormat,
 		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "$" + key + "$":               password.ErrFormat,
@@ -154,6 +161,26 @@ func TestParseRefusesWhatIsMalformedOrTooCostly(t *testing.T) {
 		pbkdf2("1500001"):                                                        password.ErrCost,
 		pbkdf2("0"):                                                              password.ErrCost,
 		pbkdf2("1e9"):                                                            password.ErrFormat,
+		pbkdf2("999999999"):                                                      password.ErrCost,
+		pbkdf2("i=1000000000"):                                                   password.ErrFormat,
+		django("1000000$seasalt$" + key):                                         nil,
+		django("1500001$seasalt$" + key):                                         password.ErrCost,
+		django("1000000000$seasalt$" + key):                                      password.ErrFormat,
+		django("0$seasalt$" + key):                                               password.ErrCost,
+		django("0100$seasalt$" + key):                                            password.ErrFormat,
+		django("i=100$seasalt$" + key):                                           password.ErrFormat,
+		django("100$sea$" + key):                                                 password.ErrCost,
+		django("100$$" + key):                                                    password.ErrCost,
+		django("100$" + strings.Repeat("s", 65) + "$" + key):                     password.ErrCost,
+		django("100$seasalt$" + key + "="):                                       password.ErrFormat,
+		django("100$seasalt$" + strings.Replace(key, "/", ".", 1) + "."):         password.ErrFormat,
+		django("100$seasalt$" + strings.Repeat("A", 22) + "="):                   password.ErrFormat,
+		django("100$seasalt$x$" + key):                                           password.ErrFormat,
+		django("100$seasalt"):                                                    password.ErrFormat,
+		strings.TrimSuffix(django("100$seasalt$"+key), "="):                      password.ErrFormat,
+		"$" + django("100$seasalt$"+key):                                         password.ErrFormat,
+		"pbkdf2_sha1$100$seasalt$" + key + "=":                                   password.ErrFormat,
+		"pbkdf2_sha256":                                                          password.ErrFormat,
 		bcrypt("04"):                                                             nil,
 		bcrypt("14"):                                                             nil,
 		bcrypt("15"):                                                             password.ErrCost,

@@ -3,7 +3,6 @@ package password
 import (
 	"crypto/pbkdf2"
 	"crypto/sha256"
-	"crypto/sha512"
 	"hash"
 	"strconv"
 	"strings"
@@ -34,30 +33,37 @@ const (
 	minArgon2KiBLane = 8 // RFC 9106 §3.1
 )
 
-// argon2id is a choice of parameters; memory is in KiB.
-type argon2id struct {
+// argon2Choice is a variant of argon2 (RFC 9106 §1) and its parameters; memory is in KiB.
+type argon2Choice struct {
+	variant               string // "argon2id"; "argon2i" for imports only
 	memory, passes, lanes int
 }
 
 // current is what Hash uses.
-func current() argon2id { return argon2id{memory: 19 << 10, passes: 2, lanes: 1} }
-
-func (a argon2id) key(secret, salt []byte, length int) []byte {
-	return argon2.IDKey(secret, salt, uint32(a.passes), uint32(a.memory), uint8(a.lanes), uint32(length))
+func current() argon2Choice {
+	return argon2Choice{variant: "argon2id", memory: 19 << 10, passes: 2, lanes: 1}
 }
 
-func (a argon2id) compare(salt, key []byte) func([]byte) bool {
+func (a argon2Choice) key(secret, salt []byte, length int) []byte {
+	derive := argon2.IDKey
+	if a.variant == "argon2i" {
+		derive = argon2.Key
+	}
+	return derive(secret, salt, uint32(a.passes), uint32(a.memory), uint8(a.lanes), uint32(length))
+}
+
+func (a argon2Choice) compare(salt, key []byte) func([]byte) bool {
 	return func(secret []byte) bool { return equal(a.key(secret, salt, len(key)), key) }
 }
 
-func (a argon2id) bounded() bool {
+func (a argon2Choice) bounded() bool {
 	return a.lanes >= 1 && a.lanes <= maxLanes && a.passes >= 1 &&
 		a.memory >= minArgon2KiBLane*a.lanes && a.memory <= maxMemoryKiB &&
 		a.passes <= maxWorkKiB/a.memory
 }
 
-// parseArgon2id reads v=19, parameters, salt, key. Version 16, which is broken, is refused.
-func parseArgon2id(fields []string) (stored, error) {
+// parseArgon2 reads v=19, parameters, salt, key. Version 16, which is broken, is refused.
+func parseArgon2(variant string, fields []string) (stored, error) {
 	if len(fields) != 4 || fields[0] != "v=19" {
 		return stored{}, ErrFormat
 	}
@@ -65,7 +71,7 @@ func parseArgon2id(fields []string) (stored, error) {
 	if err != nil {
 		return stored{}, err
 	}
-	parameters := argon2id{memory: numbers[0], passes: numbers[1], lanes: numbers[2]}
+	parameters := argon2Choice{variant: variant, memory: numbers[0], passes: numbers[1], lanes: numbers[2]}
 	if !parameters.bounded() {
 		return stored{}, ErrCost
 	}
@@ -131,7 +137,7 @@ func parseScrypt(fields []string) (stored, error) {
 }
 
 // parsePBKDF2 reads rounds, salt, key (RFC 8018 §5.2). The length "l", when told, is that of the key.
-func parsePBKDF2(scheme string, fields []string) (stored, error) {
+func parsePBKDF2(digest func() hash.Hash, fields []string) (stored, error) {
 	if len(fields) != 3 {
 		return stored{}, ErrFormat
 	}
@@ -143,18 +149,47 @@ func parsePBKDF2(scheme string, fields []string) (stored, error) {
 	if err != nil {
 		return stored{}, err
 	}
-	if rounds < 1 || rounds > maxPBKDF2Rounds {
+	return d.pbkdf2(digest, rounds)
+}
+
+// parseDjango reads rounds, salt, key as Django writes them: the salt is text, the key padded base64.
+func parseDjango(fields []string) (stored, error) {
+	if len(fields) != 3 {
+		return stored{}, ErrFormat
+	}
+	rounds, err := parseNumber(fields[0])
+	if err != nil {
+		return stored{}, err
+	}
+	key, padded := strings.CutSuffix(fields[2], "=")
+	if !padded || strings.Contains(key, ".") {
+		return stored{}, ErrFormat
+	}
+	d := derived{salt: []byte(fields[1])}
+	if d.key, err = unbase64(key); err != nil {
+		return stored{}, err
+	}
+	if len(d.key) != sha256.Size {
+		return stored{}, ErrFormat
+	}
+	if !d.bounded() {
 		return stored{}, ErrCost
 	}
-	digest := func() hash.Hash { return sha256.New() }
-	if scheme == "pbkdf2-sha512" {
-		digest = sha512.New
+	return d.pbkdf2(newSHA256, rounds)
+}
+
+// pbkdf2 verifies with salt and key if the rounds are within bounds.
+func (d derived) pbkdf2(digest func() hash.Hash, rounds int) (stored, error) {
+	if rounds < 1 || rounds > maxPBKDF2Rounds {
+		return stored{}, ErrCost
 	}
 	return stored{matches: func(secret []byte) bool {
 		key, err := pbkdf2.Key(digest, string(secret), d.salt, rounds, len(d.key))
 		return err == nil && equal(key, d.key)
 	}}, nil
 }
+
+func newSHA256() hash.Hash { return sha256.New() }
 
 // parseRounds reads "600000" (passlib), "i=600000" and "i=600000,l=32" (PHC).
 func parseRounds(text string, keyLength int) (int, error) {
