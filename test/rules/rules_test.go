@@ -234,3 +234,29 @@ func TestListsAreMarshalledInSequence(t *testing.T) {
 		t.Error("no list is marshalled in sequence")
 	}
 }
+
+// TestObjectsAreOurs fails when gqlgen words its objects in a form that our own step no longer knows.
+func TestObjectsAreOurs(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root(t), "graph", "*.generated.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no generated files: %v", err)
+	}
+	theirs := regexp.MustCompile(`graphql\.(NewFieldSet|NewDeferredGroup|CollectFields|MarshalString|MarshalID|WithLazyInputUnmarshalerIndex)\b|bytes\.Buffer`)
+	objects := 0
+	for _, file := range files {
+		if filepath.Base(file) == "models.generated.go" {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects += strings.Count(string(source), "marshal.NewObject(")
+		if found := theirs.Find(source); found != nil {
+			t.Errorf("%s has %s", filepath.Base(file), found)
+		}
+	}
+	if objects == 0 {
+		t.Error("no object is ours")
+	}
+}
