@@ -41,7 +41,7 @@ func (q *Queue) claimTx(ctx context.Context, tx *store.Tx, claims []*pending) er
 		some := ids[:min(len(ids), store.MaxList)]
 		ids = ids[len(some):]
 		query, size := claimJobs.List(len(some))
-		jobs, err := store.All(ctx, tx, query, scanJob, append([]any{*process}, store.Values(some, size)...)...)
+		jobs, err := store.All(ctx, tx, query, scanJobs(), append([]any{*process}, store.Values(some, size)...)...)
 		if err != nil {
 			return err
 		}

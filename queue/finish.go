@@ -206,14 +206,26 @@ func (q *Queue) Result(ctx context.Context, j *Job) (json.RawMessage, error) {
 	if j.Result != nil || j.State != Succeeded {
 		return j.Result, nil
 	}
-	files, err := q.filesOf(ctx, Outcome, []ID{j.ID})
-	if err != nil || len(files[j.ID]) == 0 {
+	key, err := q.outcomeOf(ctx, j)
+	if err != nil || key == (blob.Key{}) {
 		return nil, err
 	}
-	content, _, err := q.files.Open(ctx, files[j.ID][0].Key)
+	content, _, err := q.files.Open(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("open result of %s: %w", j.ID, err)
 	}
 	defer content.Close()
 	return io.ReadAll(io.LimitReader(content, maxInputBytes<<4))
+}
+
+// outcomeOf returns where the result of j is kept that is too large for its row; zero when nowhere.
+func (q *Queue) outcomeOf(ctx context.Context, j *Job) (blob.Key, error) {
+	if j.outcome != "" {
+		return blob.ParseKey(j.outcome)
+	}
+	files, err := q.filesOf(ctx, Outcome, []ID{j.ID})
+	if err != nil || len(files[j.ID]) == 0 {
+		return blob.Key{}, err
+	}
+	return files[j.ID][0].Key, nil
 }

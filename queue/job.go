@@ -62,6 +62,8 @@ type Job struct {
 	StartedAt     time.Time
 	FinishedAt    time.Time
 	ExpiresAt     time.Time
+
+	outcome string // key of a large result, where it was read with the row
 }
 
 // NodeID returns the id under which a client can fetch j again.

@@ -19,43 +19,36 @@ func (q *Queue) Get(ctx context.Context, by viewer.Viewer, id ID) (*Job, error) 
 
 // List returns a page of the jobs that f chooses: of by's own, or of everybody's for those who may
 // read them. Naming another owner without that right is FORBIDDEN, whether or not there is such an owner.
-func (q *Queue) List(ctx context.Context, by viewer.Viewer, f Filter, o Order, w page.Window) (page.Page[*Job], error) {
-	none := page.Page[*Job]{}
+func (q *Queue) List(ctx context.Context, by viewer.Viewer, f Filter, o Order, w page.Window, want Want) (page.Page[*Excerpt], error) {
+	none := page.Page[*Excerpt]{}
 	f, o, err := q.allowed(by, f, o)
 	if err != nil {
 		return none, err
 	}
-	var (
-		rows  []*Job
-		total int
-	)
-	err = q.db.View(ctx, func(tx *store.Tx) (err error) {
-		query, args := q.list(f, o, w)
-		if rows, err = store.All(ctx, tx, query, scanJob, args...); err != nil {
-			return err
-		}
-		query, args = count(f)
-		total, err = store.One(ctx, tx, query, store.Value[int], args...)
+	fields, known := f.tells(want.fields(o))
+	text, args := list(f, o, w, fields)
+	query, kept := q.shapes.of(text)
+	rows, total := []*Excerpt(nil), 0
+	read := func(r store.Reader) (err error) {
+		rows, err = store.All(ctx, r, query, newReader(fields, known).excerpt, args...)
 		return err
-	})
+	}
+	if kept && !want.Total {
+		err = read(q.db)
+	} else {
+		err = q.db.View(ctx, func(tx *store.Tx) error {
+			if err := read(tx); err != nil || !want.Total {
+				return err
+			}
+			query, args := count(f)
+			total, err = store.One(ctx, tx, query, store.Value[int], args...)
+			return err
+		})
+	}
 	if err != nil {
 		return none, fmt.Errorf("list jobs: %w", err)
 	}
 	return page.Cut(w, rows, total), nil
-}
-
-// Some is List without the total, which costs a look at every match.
-func (q *Queue) Some(ctx context.Context, by viewer.Viewer, f Filter, o Order, w page.Window) (page.Page[*Job], error) {
-	f, o, err := q.allowed(by, f, o)
-	if err != nil {
-		return page.Page[*Job]{}, err
-	}
-	query, args := q.list(f, o, w)
-	rows, err := store.All(ctx, q.db, query, scanJob, args...)
-	if err != nil {
-		return page.Page[*Job]{}, fmt.Errorf("list jobs: %w", err)
-	}
-	return page.Cut(w, rows, 0), nil
 }
 
 // maxShapes bounds how many forms of the list's statement are kept prepared.
@@ -67,22 +60,23 @@ type shapes struct {
 	byText map[string]*store.Query
 }
 
-// of returns the statement with this text, prepared once unless there are too many.
-func (s *shapes) of(text string) *store.Query {
+// of returns the statement with this text, and whether it is kept prepared: there may be too many. One
+// that is not is for a transaction, which closes it.
+func (s *shapes) of(text string) (query *store.Query, kept bool) {
 	s.Lock()
 	defer s.Unlock()
-	if kept := s.byText[text]; kept != nil {
-		return kept
+	if query := s.byText[text]; query != nil {
+		return query, true
 	}
 	if len(s.byText) >= maxShapes {
-		return store.Passing(text)
+		return store.Passing(text), false
 	}
 	if s.byText == nil {
 		s.byText = make(map[string]*store.Query)
 	}
 	made := store.SQL(text)
 	s.byText[text] = made
-	return made
+	return made, true
 }
 
 // allowed narrows f to what by may see.
@@ -102,25 +96,25 @@ func (q *Queue) allowed(by viewer.Viewer, f Filter, o Order) (Filter, Order, err
 	if o.Field == "" {
 		o.Field = CreatedAt
 	}
-	if keys[o.Field] == "" {
+	if keys[o.Field].column == "" {
 		return f, o, fault.New(fault.BadUserInput, "", "Jobs are not sorted by that.")
 	}
 	return f, o, nil
 }
 
-// CursorOf returns the place of j in a list ordered by field.
-func CursorOf(j *Job, field OrderField) page.Cursor {
-	at := j.CreatedAt
+// Cursor returns the place of e in the list that brought it, which is ordered by field.
+func (e *Excerpt) Cursor(field OrderField) page.Cursor {
+	at := e.CreatedAt
 	switch field {
 	case RunAt:
-		at = j.RunAt
+		at = e.RunAt
 	case FinishedAt:
-		if j.FinishedAt.IsZero() {
-			return page.Cursor{Key: 0, ID: string(j.ID)}
+		if e.FinishedAt.IsZero() {
+			return page.Cursor{Key: 0, ID: string(e.ID)}
 		}
-		at = j.FinishedAt
+		at = e.FinishedAt
 	}
-	return page.Cursor{Key: at.UnixMicro(), ID: string(j.ID)}
+	return page.Cursor{Key: at.UnixMicro(), ID: string(e.ID)}
 }
 
 // ByIDs returns those of ids that by may see, by id.
@@ -128,7 +122,7 @@ func (q *Queue) ByIDs(ctx context.Context, by viewer.Viewer, ids []ID) (map[ID]*
 	found := make(map[ID]*Job, len(ids))
 	err := eachList(ids, func(some []ID) error {
 		query, size := selectJobs.List(len(some))
-		jobs, err := store.All(ctx, q.db, query, scanJob, store.Values(some, size)...)
+		jobs, err := store.All(ctx, q.db, query, scanJobs(), store.Values(some, size)...)
 		for _, j := range jobs {
 			if by.Owns(j.Owner, viewer.ReadJobs) {
 				found[j.ID] = j

@@ -234,7 +234,7 @@ func (q *Queue) slotFreed(ctx context.Context, job *Job) {
 	if !q.limited.has(job.Kind) {
 		return
 	}
-	jobs, err := store.All(ctx, q.db, nextOfKind, scanJob, job.Kind, 1)
+	jobs, err := store.All(ctx, q.db, nextOfKind, scanJobs(), job.Kind, 1)
 	if err != nil {
 		q.options.Logger.WarnContext(ctx, "a freed slot waits for the sweeper", "kind", job.Kind, "error", err)
 		return

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -13,34 +12,97 @@ import (
 	"gatehouse/internal/viewer"
 )
 
-// columns of a job, in the order in which scanJob reads them.
-const columns = `id, owner_id, kind, queue, priority, state, attempt, max_attempts, claim, process_id, input,
-	sequence, progress_done, progress_total, progress_stage, result, error_code, error_message,
-	cancel_asked_at, created_at, run_at, started_at, finished_at, expires_at`
+// columns of a whole job, which [scanJob] reads.
+var columns = columnsFor(whole)
 
-func scanJob(scan store.Scan) (*Job, error) {
-	var (
-		j             Job
-		input         string
-		result        *string
-		code, message string
-	)
-	err := scan(&j.ID, &j.Owner, &j.Kind, &j.Queue, &j.Priority, &j.State, &j.Attempt, &j.MaxAttempts, &j.Claim,
-		store.Text(&j.Process), &input, &j.Sequence, &j.Progress.Done, &j.Progress.Total, &j.Progress.Stage,
-		&result, store.Text(&code), store.Text(&message), store.Time(&j.CancelAskedAt), store.Time(&j.CreatedAt),
-		store.Time(&j.RunAt), store.Time(&j.StartedAt), store.Time(&j.FinishedAt), store.Time(&j.ExpiresAt))
-	if err != nil {
+// columnsOfJob are the columns of a job, the fields that need them, and where they are read into.
+var columnsOfJob = []struct {
+	of   Fields // 0: every statement reads it
+	name string
+	into func(*reader) any
+}{
+	{0, "id", func(r *reader) any { return (*string)(&r.job.ID) }},
+	{WithOwner, "owner_id", func(r *reader) any { return (*string)(&r.job.Owner) }},
+	{WithKind | WithResult, "kind", func(r *reader) any { return &r.job.Kind }},
+	{WithQueue, "queue", func(r *reader) any { return &r.job.Queue }},
+	{WithPriority, "priority", func(r *reader) any { return store.Number(&r.job.Priority) }},
+	{WithState | WithResult, "state", func(r *reader) any { return (*string)(&r.job.State) }},
+	{WithAttempt, "attempt", func(r *reader) any { return store.Number(&r.job.Attempt) }},
+	{WithMaxAttempts, "max_attempts", func(r *reader) any { return store.Number(&r.job.MaxAttempts) }},
+	{forWorkers, "claim", func(r *reader) any { return store.Number(&r.job.Claim) }},
+	{forWorkers, "process_id", func(r *reader) any { return store.Text(&r.job.Process) }},
+	{WithInput, "input", func(r *reader) any { return (*[]byte)(&r.job.Input) }},
+	{WithSequence, "sequence", func(r *reader) any { return store.Number(&r.job.Sequence) }},
+	{WithProgress, "progress_done", func(r *reader) any { return store.Number(&r.job.Progress.Done) }},
+	{WithProgress, "progress_total", func(r *reader) any { return store.Number(&r.job.Progress.Total) }},
+	{WithStage, "progress_stage", func(r *reader) any { return &r.job.Progress.Stage }},
+	{WithResult, "result", func(r *reader) any { return (*[]byte)(&r.job.Result) }},
+	{withOutcome, outcomeOfJob, func(r *reader) any { return store.Text(&r.job.outcome) }},
+	{WithError, "error_code", func(r *reader) any { return store.Text(&r.failure.Code) }},
+	{WithError, "error_message", func(r *reader) any { return store.Text(&r.failure.Message) }},
+	{forWorkers, "cancel_asked_at", func(r *reader) any { return store.Time(&r.job.CancelAskedAt) }},
+	{WithCreatedAt, "created_at", func(r *reader) any { return store.Time(&r.job.CreatedAt) }},
+	{WithRunAt, "run_at", func(r *reader) any { return store.Time(&r.job.RunAt) }},
+	{WithStartedAt, "started_at", func(r *reader) any { return store.Time(&r.job.StartedAt) }},
+	{WithFinishedAt, "finished_at", func(r *reader) any { return store.Time(&r.job.FinishedAt) }},
+	{WithExpiresAt, "expires_at", func(r *reader) any { return store.Time(&r.job.ExpiresAt) }},
+}
+
+// outcomeOfJob is the key of a result that is too large for its row.
+const outcomeOfJob = `CASE WHEN state = 'SUCCEEDED' AND result IS NULL THEN
+	(SELECT blob_key FROM job_files WHERE job_id = jobs.id AND role = 'RESULT' LIMIT 1) END`
+
+// columnsFor returns the columns of fields, in the order in which a reader of them reads.
+func columnsFor(fields Fields) string {
+	var names []string
+	for _, c := range columnsOfJob {
+		if c.of == 0 || c.of&fields != 0 {
+			names = append(names, c.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// reader reads rows of jobs, one after the other into the same place.
+type reader struct {
+	job     Job
+	failure Failure
+	targets []any
+}
+
+// newReader returns a reader of the columns for fields; the rest of each job is as in known.
+func newReader(fields Fields, known Job) *reader {
+	r := &reader{job: known, targets: make([]any, 0, len(columnsOfJob))}
+	for _, c := range columnsOfJob {
+		if c.of == 0 || c.of&fields != 0 {
+			r.targets = append(r.targets, c.into(r))
+		}
+	}
+	return r
+}
+
+// read returns a copy of the row.
+func (r *reader) read(scan store.Scan) (*Job, error) {
+	if err := scan(r.targets...); err != nil {
 		return nil, err
 	}
-	j.Input = json.RawMessage(input)
-	if result != nil {
-		j.Result = json.RawMessage(*result)
-	}
-	if code != "" {
-		j.Error = &Failure{code, message}
+	j := r.job
+	if r.failure.Code != "" {
+		j.Error = &Failure{r.failure.Code, r.failure.Message}
 	}
 	return &j, nil
 }
+
+func (r *reader) excerpt(scan store.Scan) (*Excerpt, error) {
+	j, err := r.read(scan)
+	return (*Excerpt)(j), err
+}
+
+// scanJob reads one row of columns.
+func scanJob(scan store.Scan) (*Job, error) { return newReader(whole, Job{}).read(scan) }
+
+// scanJobs reads many.
+func scanJobs() func(store.Scan) (*Job, error) { return newReader(whole, Job{}).read }
 
 // A job's life.
 var (
@@ -289,8 +351,15 @@ const (
 	FinishedAt OrderField = "FINISHED_AT"
 )
 
-// keys are the expressions of the fields.
-var keys = map[OrderField]string{CreatedAt: "created_at", RunAt: "run_at", FinishedAt: "coalesce(finished_at, 0)"}
+// keys are what a list is sorted by, and the field of a job that tells it.
+var keys = map[OrderField]struct {
+	column string
+	field  Fields
+}{
+	CreatedAt:  {"created_at", WithCreatedAt},
+	RunAt:      {"run_at", WithRunAt},
+	FinishedAt: {"coalesce(finished_at, 0)", WithFinishedAt},
+}
 
 // Order is how a list of jobs is sorted; the id breaks ties.
 type Order struct {
@@ -331,10 +400,10 @@ func anys[T any](values []T) []any {
 	return all
 }
 
-// list returns the statement for one page, which fetches one row more than the page has.
-func (q *Queue) list(f Filter, o Order, w page.Window) (*store.Query, []any) {
+// list returns the statement for one page and its parameters; it fetches fields of one row more than the page has.
+func list(f Filter, o Order, w page.Window, fields Fields) (string, []any) {
 	where, args := f.where()
-	key := keys[o.Field]
+	key := keys[o.Field].column
 	place := func(c *page.Cursor, beyond bool) {
 		if c == nil {
 			return
@@ -352,8 +421,8 @@ func (q *Queue) list(f Filter, o Order, w page.Window) (*store.Query, []any) {
 	if o.Ascending != w.Backward {
 		direction = "ASC"
 	}
-	text := fmt.Sprintf("SELECT %s FROM jobs WHERE %s ORDER BY %s %s, id %s LIMIT ?", columns, where, key, direction, direction)
-	return q.shapes.of(text), append(args, w.Size+1)
+	text := fmt.Sprintf("SELECT %s FROM jobs WHERE %s ORDER BY %s %s, id %s LIMIT ?", columnsFor(fields), where, key, direction, direction)
+	return text, append(args, w.Size+1)
 }
 
 func count(f Filter) (*store.Query, []any) {

@@ -110,7 +110,7 @@ func (q *Queue) tidy(ctx context.Context, v vitals) error {
 // release lets jobs run whose time has come.
 func (q *Queue) release(ctx context.Context) error {
 	return q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
-		jobs, err := store.All(ctx, tx, releaseDue, scanJob)
+		jobs, err := store.All(ctx, tx, releaseDue, scanJobs())
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (q *Queue) bury(ctx context.Context) error {
 func (q *Queue) requeueTx(ctx context.Context, tx *store.Tx, orphans []ID, changes *changes) error {
 	query, size := requeueOrphan.List(len(orphans))
 	args := append([]any{q.longestRetention().Microseconds()}, store.Values(orphans, size)...)
-	jobs, err := store.All(ctx, tx, query, scanJob, args...)
+	jobs, err := store.All(ctx, tx, query, scanJobs(), args...)
 	if err != nil || len(jobs) == 0 { // another server was first
 		return err
 	}
@@ -185,7 +185,7 @@ func (q *Queue) relay(ctx context.Context, v vitals) error {
 func (q *Queue) relayLane(ctx context.Context, l laneOf) error {
 	var jobs []*Job
 	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		jobs, err = store.All(ctx, tx, relayStale, scanJob, l.queue, l.priority, q.options.Stale.Microseconds())
+		jobs, err = store.All(ctx, tx, relayStale, scanJobs(), l.queue, l.priority, q.options.Stale.Microseconds())
 		return err
 	})
 	if err != nil || len(jobs) == 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -27,8 +26,8 @@ func (r *queryResolver) Jobs(ctx context.Context, filter *graph.JobFilter, order
 	return r.jobs(ctx, filter, orderBy, page.Request{First: first, After: after, Last: last, Before: before})
 }
 
-func (r *Resolver) jobs(ctx context.Context, filter *graph.JobFilter, orderBy *graph.JobOrder, asked page.Request) (*graph.JobConnection, error) {
-	window, err := asked.Window()
+func (r *Resolver) jobs(ctx context.Context, filter *graph.JobFilter, orderBy *graph.JobOrder, place page.Request) (*graph.JobConnection, error) {
+	window, err := place.Window()
 	if err != nil {
 		return nil, err
 	}
@@ -36,33 +35,12 @@ func (r *Resolver) jobs(ctx context.Context, filter *graph.JobFilter, orderBy *g
 	if orderBy != nil {
 		order = queue.Order{Field: orderBy.Field, Ascending: orderBy.Direction == graph.OrderDirectionAsc}
 	}
-	list := r.Queue.List
-	if !asks(ctx, "totalCount") {
-		list = r.Queue.Some
-	}
-	found, err := list(ctx, viewer.From(ctx), filterOf(filter), order, window)
+	asked := selectionOf(graphql.GetFieldContext(ctx).Field.Selections)
+	found, err := r.Queue.List(ctx, viewer.From(ctx), filterOf(filter), order, window, asked.Want)
 	if err != nil {
 		return nil, err
 	}
-	c := &graph.JobConnection{
-		Nodes: found.Items, Edges: make([]*graph.JobEdge, len(found.Items)), TotalCount: found.Total,
-		PageInfo: &graph.PageInfo{HasNextPage: found.HasNext, HasPreviousPage: found.HasPrev},
-	}
-	if c.Nodes == nil {
-		c.Nodes = []*queue.Job{}
-	}
-	for i, j := range found.Items {
-		c.Edges[i] = &graph.JobEdge{Cursor: queue.CursorOf(j, order.Field).String(), Node: j}
-	}
-	if n := len(c.Edges); n > 0 {
-		c.PageInfo.StartCursor, c.PageInfo.EndCursor = &c.Edges[0].Cursor, &c.Edges[n-1].Cursor
-	}
-	return c, nil
-}
-
-// asks reports whether the query names field of what is being resolved.
-func asks(ctx context.Context, field string) bool {
-	return slices.Contains(graphql.CollectAllFields(ctx), field)
+	return asked.connection(found, order.Field), nil
 }
 
 func filterOf(f *graph.JobFilter) queue.Filter {
@@ -172,6 +150,7 @@ func idsOf(jobs []*queue.Job) []queue.ID {
 	return ids
 }
 
+// Result costs no statement of its own for a job that a list has brought.
 func (r *jobResolver) Result(ctx context.Context, obj *queue.Job) (graph.JobResult, error) {
 	raw, err := r.Queue.Result(ctx, obj)
 	if err != nil || raw == nil {

@@ -292,6 +292,7 @@ func (a *app) machinery(ctx context.Context) error {
 	rooms.Go(func() error { return named("bus", a.bus.Run(under)) })
 	rooms.Go(func() error { return named("sessions", a.sessions.Run(under)) })
 	rooms.Go(func() error { return a.janitor(under) })
+	rooms.Go(func() error { return governMemory(under) })
 	if a.remote != nil {
 		rooms.Go(func() error { return named("cache", a.remote.Run(under)) })
 	}

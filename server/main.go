@@ -15,7 +15,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -59,9 +58,7 @@ type environment struct {
 
 // run parses args and runs the command until it is done or ctx ends.
 func run(ctx context.Context, args []string, out, log io.Writer) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400) // a request costs a third less for some 13 MB more
-	}
+	tuneCollector()
 	outside, err := readEnvironment(os.Environ(), ".env")
 	if err != nil {
 		return err

@@ -159,6 +159,23 @@ func (n Nullable[T]) Scan(value any) error {
 	return nil
 }
 
+// Number scans a column of whole numbers, which is never NULL, into any type of them. Scanning into
+// the bare pointer goes through reflection, or through a text.
+func Number[T ~int | ~int64](n *T) Whole[T] { return Whole[T]{n} }
+
+// Whole is the scanner behind [Number].
+type Whole[T ~int | ~int64] struct{ into *T }
+
+// Scan implements sql.Scanner.
+func (w Whole[T]) Scan(value any) error {
+	v, ok := value.(int64)
+	if !ok {
+		return fmt.Errorf("scan a whole number from %T", value)
+	}
+	*w.into = T(v)
+	return nil
+}
+
 // OrNull returns s as a bind parameter, NULL for "".
 func OrNull[T ~string](s T) any {
 	if s == "" {

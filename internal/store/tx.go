@@ -45,8 +45,8 @@ func (tx *Tx) query(ctx context.Context, q *Query, args ...any) (*sql.Rows, erro
 
 func (db *DB) query(ctx context.Context, q *Query, args ...any) (*sql.Rows, error) {
 	db.trace(ctx, q)
-	if db.dialect == Postgres {
-		return db.pool.QueryContext(ctx, q.text(Postgres), args...) // pgx keeps it prepared
+	if db.dialect == Postgres || q.passing { // pgx keeps it prepared; a passing one is not kept
+		return db.pool.QueryContext(ctx, q.text(db.dialect), args...)
 	}
 	s, err := db.reads.prepared(ctx, db.pool, q)
 	if err != nil {
@@ -90,8 +90,9 @@ func All[T any](ctx context.Context, r Reader, q *Query, scan func(Scan) (T, err
 	}
 	defer rows.Close()
 	var all []T
+	values := rows.Scan // taken once, not for each row
 	for rows.Next() {
-		row, err := scan(rows.Scan)
+		row, err := scan(values)
 		if err != nil {
 			return nil, err
 		}
