@@ -113,6 +113,7 @@ type Queue struct {
 	vitals   *store.Query           // what the sweeper asks
 	lanes    []laneOf               // of the kinds, in the order of vitals
 	watches  watches
+	news     news
 	strays   map[strayed]bool // as of the last beat; of the lease alone
 	next     atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
 	metrics  Metrics

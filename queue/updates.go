@@ -2,12 +2,12 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
 
 	"gatehouse/internal/bus"
+	"gatehouse/internal/feed"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 )
@@ -17,7 +17,9 @@ import (
 const maxChanged = 1000
 
 // Updates tells of by's jobs that f chooses, each time one changes, everybody's for those who may
-// read them. Quick changes of one job are drawn together. The channel is closed when ctx ends.
+// read them. Quick changes of one job are drawn together. The channel is closed when ctx ends. A reader
+// that ctx offers (package feed) is called when there is something to read. The jobs are
+// shared with other readers and read only.
 func (q *Queue) Updates(ctx context.Context, by viewer.Viewer, f Filter) (<-chan *Job, error) {
 	f, _, err := q.allowed(by, f, Order{})
 	if err != nil {
@@ -27,17 +29,12 @@ func (q *Queue) Updates(ctx context.Context, by viewer.Viewer, f Filter) (<-chan
 	if f.Owner != "" {
 		topic = topicOfOwner(f.Owner)
 	}
-	u := &updates{queue: q, ctx: ctx, by: by, filter: f, out: make(chan *Job, 1), waiting: map[ID]bool{}}
+	u := &updates{queue: q, ctx: ctx, by: by, filter: f, out: make(chan *Job, 1)}
 	stop, err := q.bus.Subscribe(ctx, topic, bus.Listener{Deliver: u.hear})
 	if err != nil {
 		return nil, fmt.Errorf("watch jobs: %w", err)
 	}
-	context.AfterFunc(ctx, func() {
-		stop()
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		u.start() // the pump closes the channel
-	})
+	u.begin(stop)
 	return u.out, nil
 }
 
@@ -50,34 +47,57 @@ type updates struct {
 	out    chan *Job // capacity 1; sent to and closed by the pump alone
 
 	mu      sync.Mutex
-	order   []ID
-	waiting map[ID]bool
+	order   []ID         // of jobs that have changed
+	waiting map[ID]int64 // by id of those, the number of the newest event
+	begun   bool
 	pumping bool
 	closed  bool
+
+	reader feed.Reader // is called with each job, nil when it waits on out by itself; set by begin
+}
+
+// begin lets the pump run, from now on and when ctx ends, until which stop is not called.
+func (u *updates) begin(stop func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.reader, u.begun = feed.Accept(u.ctx), true
+	if len(u.order) > 0 {
+		u.start()
+	}
+	context.AfterFunc(u.ctx, func() {
+		stop()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.start() // the pump closes the channel
+	})
 }
 
 func (u *updates) hear(data []byte) {
-	var e Event
-	if json.Unmarshal(data, &e) != nil {
+	e := u.queue.news.decode(data)
+	if e == nil {
 		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.waiting[e.JobID] {
+	known, waits := u.waiting[e.JobID]
+	if u.waiting == nil {
+		u.waiting = make(map[ID]int64)
+	}
+	u.waiting[e.JobID] = max(known, e.Sequence)
+	if waits {
 		return
 	}
 	if len(u.order) == maxChanged {
 		delete(u.waiting, u.order[0])
 		u.order = u.order[1:]
 	}
-	u.waiting[e.JobID] = true
 	u.order = append(u.order, e.JobID)
 	u.start()
 }
 
 // start lets the pump run unless it does. mu is held.
 func (u *updates) start() {
-	if !u.pumping && !u.closed {
+	if u.begun && !u.pumping && !u.closed {
 		u.pumping = true
 		go u.pump()
 	}
@@ -85,7 +105,7 @@ func (u *updates) start() {
 
 func (u *updates) pump() {
 	for {
-		ids := u.take()
+		ids, changed := u.take()
 		if u.ctx.Err() != nil {
 			u.close()
 			return
@@ -96,34 +116,45 @@ func (u *updates) pump() {
 			}
 			continue
 		}
-		jobs, err := u.queue.ByIDs(u.ctx, u.by, ids)
+		jobs, err := u.queue.fresh(u.ctx, changed)
 		if err != nil && u.ctx.Err() == nil {
 			u.queue.options.Logger.WarnContext(u.ctx, "a watch of jobs ends early; its client comes again", "error", err)
 			u.close()
 			return
 		}
 		for _, id := range ids {
-			if j := jobs[id]; j != nil && u.filter.matches(j) {
-				select {
-				case u.out <- j:
-				case <-u.ctx.Done():
-				}
+			if j := jobs[id]; j != nil && u.by.Owns(j.Owner, viewer.ReadJobs) && u.filter.matches(j) {
+				u.send(j)
 			}
 		}
 	}
 }
 
-// take returns the changed jobs, at most as many as one statement reads.
-func (u *updates) take() []ID {
+func (u *updates) send(j *Job) {
+	select {
+	case u.out <- j:
+	case <-u.ctx.Done():
+		return
+	}
+	if u.reader != nil {
+		u.reader.Ready(false)
+	}
+}
+
+// take returns the changed jobs, at most as many as one statement reads, and how new they are.
+func (u *updates) take() (ids []ID, changed map[ID]int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n := min(len(u.order), 100)
-	ids := slices.Clone(u.order[:n])
-	u.order = u.order[n:]
+	ids, changed = slices.Clone(u.order[:n]), make(map[ID]int64, n)
 	for _, id := range ids {
+		changed[id] = u.waiting[id]
 		delete(u.waiting, id)
 	}
-	return ids
+	if u.order = u.order[n:]; len(u.order) == 0 {
+		u.order, u.waiting = nil, nil
+	}
+	return ids, changed
 }
 
 func (u *updates) rest() bool {
@@ -138,10 +169,11 @@ func (u *updates) rest() bool {
 
 func (u *updates) close() {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !u.closed {
-		u.closed = true
-		close(u.out)
+	u.closed = true
+	u.mu.Unlock()
+	close(u.out)
+	if u.reader != nil {
+		u.reader.Ready(true)
 	}
 }
 

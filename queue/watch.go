@@ -2,13 +2,13 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"gatehouse/internal/bus"
+	"gatehouse/internal/feed"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 )
@@ -22,22 +22,18 @@ const maxHeard = 32
 // the terminal event, or when ctx ends. NOT_FOUND when there is no such job or by may not see it.
 //
 // A reader that falls far behind gets progress drawn together and every change of state. A watch
-// without news holds no goroutine.
+// without news holds no goroutine; a reader that ctx offers (package feed) is called when there are.
 func (q *Queue) Watch(ctx context.Context, by viewer.Viewer, id ID, after *int64) (<-chan *Event, error) {
 	w := &watch{queue: q, ctx: ctx, id: id, out: make(chan *Event, 1)}
 	// Listen first: what happens from here on is heard, and what was stored before is read.
-	stop, err := q.bus.Subscribe(ctx, topicOf(id), bus.Listener{Deliver: w.hear, Gap: w.recheck})
-	if err != nil {
+	var err error
+	if w.unsubscribe, err = q.bus.Subscribe(ctx, topicOf(id), bus.Listener{Deliver: w.hear, Gap: w.recheck}); err != nil {
 		return nil, fmt.Errorf("watch %s: %w", id, err)
 	}
-	w.stop = sync.OnceFunc(func() {
-		stop()
-		q.watches.remove(w)
-	})
 	q.watches.add(w)
 	j, err := q.owned(ctx, q.db, by, id, viewer.ReadJobs)
 	if err != nil {
-		w.stop()
+		w.leave()
 		return nil, err
 	}
 	w.begin(j, after)
@@ -50,26 +46,33 @@ type watch struct {
 	ctx   context.Context
 	id    ID
 	out   chan *Event // capacity 1; sent to and closed by the pump alone
-	stop  func()
+	at    int         // its place among the watches of the job; of the watches
+	// unsubscribe ends hear and recheck.
+	unsubscribe func()
+	// unhook takes back what the end of ctx does.
+	unhook func() bool
+	// reader is called with each event, nil when the reader waits on out by itself.
+	reader feed.Reader
 
 	mu      sync.Mutex
-	heard   []Event // from the bus, by sequence; at most maxHeard
-	page    []Event // from SQL, not yet sent
-	behind  bool    // SQL may know more than was heard
+	heard   []*Event // from the bus, by sequence; at most maxHeard
+	page    []Event  // from SQL, not yet sent
+	behind  bool     // SQL may know more than was heard
 	pumping bool
 	begun   bool
 	closed  bool
 
 	first  *Event // the snapshot, until it is sent; of the pump
-	job    *Job   // as last seen; of the pump
+	job    *Job   // as last seen, shared and read only; of the pump
 	sent   int64  // number of the newest event sent or skipped; of the pump
+	ended  bool   // that event was the job's last, so far; of the pump
 	target int64  // number up to which SQL is known to hold events; guarded by mu
 }
 
 func (w *watch) begin(j *Job, after *int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.job, w.sent = j, j.Sequence
+	w.job, w.sent = w.queue.news.share(j), j.Sequence
 	if after != nil {
 		w.sent = min(max(0, *after), j.Sequence)
 	}
@@ -78,8 +81,9 @@ func (w *watch) begin(j *Job, after *int64) {
 		JobID: j.ID, Sequence: j.Sequence, At: w.queue.options.Now().UTC().Truncate(time.Microsecond), Type: Snapshot, State: j.State, Attempt: j.Attempt, Job: j,
 	}
 	w.begun = true
+	w.reader = feed.Accept(w.ctx)
 	w.start()
-	context.AfterFunc(w.ctx, func() {
+	w.unhook = context.AfterFunc(w.ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.start() // the pump closes the channel
@@ -88,15 +92,15 @@ func (w *watch) begin(j *Job, after *int64) {
 
 // hear takes an event from the bus. It never blocks.
 func (w *watch) hear(data []byte) {
-	var e Event
-	if json.Unmarshal(data, &e) != nil {
+	e := w.queue.news.decode(data)
+	if e == nil {
 		w.recheck()
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.target = max(w.target, e.Sequence)
-	at, seen := slices.BinarySearchFunc(w.heard, e.Sequence, func(h Event, n int64) int { return int(h.Sequence - n) })
+	at, seen := slices.BinarySearchFunc(w.heard, e.Sequence, func(h *Event, n int64) int { return int(h.Sequence - n) })
 	if seen {
 		return
 	}
@@ -144,6 +148,9 @@ func (w *watch) pump() {
 		case w.ctx.Err() != nil:
 			w.close()
 			return
+		case e == nil && w.ended && w.drained():
+			w.close()
+			return
 		case e == nil:
 			if w.rest() {
 				return
@@ -156,9 +163,13 @@ func (w *watch) pump() {
 			w.close()
 			return
 		}
-		if e.State.Final() && w.drained() {
+		w.ended = e.State.Final()
+		if w.ended && w.drained() {
 			w.close()
 			return
+		}
+		if w.reader != nil {
+			w.reader.Ready(false)
 		}
 	}
 }
@@ -181,14 +192,24 @@ func (w *watch) rest() bool {
 	return true
 }
 
+// close ends the watch; the last event may wait in out.
 func (w *watch) close() {
-	w.stop()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.closed {
-		w.closed = true
-		close(w.out)
+	w.closed = true
+	unhook := w.unhook
+	w.mu.Unlock()
+	close(w.out)
+	if w.reader != nil {
+		w.reader.Ready(true)
 	}
+	unhook()
+	w.leave()
+}
+
+// leave lets nobody tell the watch any more.
+func (w *watch) leave() {
+	w.unsubscribe()
+	w.queue.watches.remove(w)
 }
 
 // next returns the next event to send, nil when there is none.
@@ -219,7 +240,7 @@ func (w *watch) take() (e Event, ok, behind bool) {
 	case len(w.page) > 0:
 		e, w.page = w.page[0], w.page[1:]
 	case len(w.heard) > 0 && w.heard[0].Sequence == w.sent+1:
-		e, w.heard = w.heard[0], w.heard[1:]
+		e, w.heard = *w.heard[0], w.heard[1:]
 	default:
 		return e, false, w.behind || w.target > w.sent
 	}
@@ -228,9 +249,12 @@ func (w *watch) take() (e Event, ok, behind bool) {
 }
 
 // after returns the events with a number above n.
-func after(events []Event, n int64) []Event {
+func after(events []*Event, n int64) []*Event {
 	for len(events) > 0 && events[0].Sequence <= n {
 		events = events[1:]
+	}
+	if len(events) == 0 {
+		return nil // and not an empty end of what is no longer needed
 	}
 	return events
 }
@@ -271,15 +295,17 @@ func drawTogether(events []Event) []Event {
 	return kept
 }
 
-// dress gives the event the job as it stood then: a change of state reads the row anew, progress is
-// laid over what is known.
+// dress gives the event the job as it stood then: a change of state needs a row that has seen it,
+// progress is laid over what is known.
 func (w *watch) dress(e Event) (*Event, error) {
 	if e.Type == StateChanged {
-		j, err := store.One(w.ctx, w.queue.db, selectJob, scanJob, w.id)
+		jobs, err := w.queue.fresh(w.ctx, map[ID]int64{w.id: e.Sequence})
 		if err != nil {
-			return nil, fmt.Errorf("read job: %w", err)
+			return nil, err
 		}
-		w.job = j
+		if w.job = jobs[w.id]; w.job == nil {
+			return nil, fmt.Errorf("read job: %w", store.ErrNotFound)
+		}
 	}
 	j := *w.job
 	j.Sequence, j.State, j.Attempt = e.Sequence, e.State, e.Attempt

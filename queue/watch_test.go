@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"gatehouse/internal/feed"
 	"gatehouse/internal/store"
 	"gatehouse/queue"
 )
@@ -20,13 +22,64 @@ var (
 	endJob = store.SQL(`UPDATE jobs SET state = 'CANCELLED', finished_at = {now} WHERE id = ?`)
 )
 
+// relay is a reader whom the source calls. It hands each value on, as slowly as it is taken.
+type relay[T any] struct {
+	t    *testing.T
+	ctx  context.Context
+	turn sync.Mutex // held until from is known
+	from <-chan T
+	to   chan T
+}
+
+// relayed asks for a stream by open, offering a reader, and returns what the reader is given.
+func relayed[T any](t *testing.T, ctx context.Context, open func(context.Context) (<-chan T, error)) (<-chan T, error) {
+	r := &relay[T]{t: t, ctx: ctx, to: make(chan T)}
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	offer := &feed.Offer{Reader: r}
+	var err error
+	if r.from, err = open(feed.With(ctx, offer)); err == nil && !offer.Accepted() {
+		t.Error("the source does not take the reader")
+	}
+	return r.to, err
+}
+
+func (r *relay[T]) Ready(closed bool) {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	for {
+		select {
+		case value, open := <-r.from:
+			switch {
+			case !open && !closed:
+				r.t.Error("the channel is closed, and the reader was not told")
+			case !open:
+				close(r.to)
+				return
+			}
+			select {
+			case r.to <- value:
+			case <-r.ctx.Done():
+			}
+		default:
+			r.t.Error("the reader is called, and no value waits")
+			return
+		}
+		if !closed {
+			return
+		}
+	}
+}
+
 // TestAWatcherMissesNothingWhateverIsLostDoubledOrLate writes events of a job, loses, doubles and
-// delays the messages about them, lets the watcher read slowly and come back, and compares.
+// delays the messages about them, lets the watcher read slowly and come back, and compares. The
+// watcher waits on the channel, or is called.
 func TestAWatcherMissesNothingWhateverIsLostDoubledOrLate(t *testing.T) {
 	y := newYard(t, "sqlite:"+filepath.Join(t.TempDir(), "q.db"), "")
 	k := echo("echo")
 	p := y.start(queue.Options{}, k.Define())
 	rapid.Check(t, func(rt *rapid.T) {
+		called := rapid.Bool().Draw(rt, "the watcher is called")
 		job := p.enqueue(t, k, "", queue.JobOptions{RunAt: time.Now().Add(time.Hour)})
 		var late []queue.Event
 		publish := func(e queue.Event) {
@@ -64,10 +117,20 @@ func TestAWatcherMissesNothingWhateverIsLostDoubledOrLate(t *testing.T) {
 		come := func() {
 			leave()
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			leave = cancel
+			watch := func(ctx context.Context) (<-chan *queue.Event, error) { return p.Watch(ctx, ada, job.ID, &seen) }
 			var err error
-			if events, err = p.Watch(ctx, ada, job.ID, &seen); err != nil {
+			if called {
+				events, err = relayed(t, ctx, watch)
+			} else {
+				events, err = watch(ctx)
+			}
+			if err != nil {
 				rt.Fatal(err)
+			}
+			leave = func() {
+				cancel()
+				for range events { // it is closed when the watcher leaves
+				}
 			}
 			if e := <-events; e == nil || e.Type != queue.Snapshot {
 				rt.Fatalf("the first event is %+v", e)
@@ -129,4 +192,89 @@ func TestAWatcherMissesNothingWhateverIsLostDoubledOrLate(t *testing.T) {
 			rt.Fatalf("the watch ended at event %d of %d", seen, written+1)
 		}
 	})
+}
+
+func TestAWatchEndsWithItsJobEvenWhenAGapIsToldAtTheEnd(t *testing.T) {
+	y := newYard(t, "sqlite:"+filepath.Join(t.TempDir(), "q.db"), "")
+	k := echo("echo")
+	p := y.start(queue.Options{}, k.Define())
+	job := p.enqueue(t, k, "", queue.JobOptions{RunAt: time.Now().Add(time.Hour)})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	events, err := p.Watch(ctx, ada, job.ID, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Cancel(ctx, ada, job.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := y.localBus.Publish(ctx, "job:"+string(job.ID), []byte("no event")); err != nil {
+		t.Fatal(err)
+	}
+	var last *queue.Event
+	for last = range events {
+	}
+	if ctx.Err() != nil || last == nil || last.State != queue.Cancelled {
+		t.Errorf("the last event is %+v, and the channel is closed by %v", last, context.Cause(ctx))
+	}
+}
+
+func TestAReaderOfUpdatesIsCalledForEachChangeAndForTheEnd(t *testing.T) {
+	y := newYard(t, "sqlite:"+filepath.Join(t.TempDir(), "q.db"), "")
+	k := echo("echo")
+	p := y.start(queue.Options{}, k.Define())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	jobs, err := relayed(t, ctx, func(ctx context.Context) (<-chan *queue.Job, error) {
+		return p.Updates(ctx, ada, queue.Filter{States: []queue.State{queue.Cancelled}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before queue.ID
+	for range 20 {
+		job := p.enqueue(t, k, "", queue.JobOptions{RunAt: time.Now().Add(time.Hour)})
+		if _, err := p.Cancel(ctx, ada, job.ID); err != nil {
+			t.Fatal(err)
+		}
+		got := <-jobs
+		for got != nil && got.ID == before { // of two changes the first may show what the second brought
+			got = <-jobs
+		}
+		if got == nil || got.ID != job.ID || got.State != queue.Cancelled {
+			t.Fatalf("got %+v, want the end of %s", got, job.ID)
+		}
+		before = job.ID
+	}
+	cancel()
+	for range jobs {
+	}
+}
+
+// BenchmarkAnEventForAThousandWatchers tells of one change of state until the last watcher has it.
+func BenchmarkAnEventForAThousandWatchers(b *testing.B) {
+	y := newYard(b, "sqlite:"+filepath.Join(b.TempDir(), "q.db"), "")
+	k := echo("echo")
+	p := y.start(queue.Options{}, k.Define())
+	for b.Loop() {
+		b.StopTimer()
+		job := p.enqueue(b, k, "", queue.JobOptions{RunAt: time.Now().Add(time.Hour)})
+		var told sync.WaitGroup
+		for range 1000 {
+			events, err := p.Watch(b.Context(), ada, job.ID, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			<-events
+			told.Go(func() {
+				for range events {
+				}
+			})
+		}
+		b.StartTimer()
+		if _, err := p.Cancel(b.Context(), ada, job.ID); err != nil {
+			b.Fatal(err)
+		}
+		told.Wait()
+	}
 }

@@ -25,18 +25,23 @@ func (ws *watches) add(w *watch) {
 	if ws.byJob == nil {
 		ws.byJob = make(map[ID][]*watch)
 	}
+	w.at = len(ws.byJob[w.id])
 	ws.byJob[w.id] = append(ws.byJob[w.id], w)
 }
 
+// remove puts the last watch of the job in the place of w.
 func (ws *watches) remove(w *watch) {
 	ws.Lock()
 	defer ws.Unlock()
-	rest := slices.DeleteFunc(ws.byJob[w.id], func(o *watch) bool { return o == w })
-	if len(rest) == 0 {
+	all := ws.byJob[w.id]
+	end := len(all) - 1
+	all[w.at], all[end].at = all[end], w.at
+	all[end] = nil
+	if end == 0 {
 		delete(ws.byJob, w.id)
 		return
 	}
-	ws.byJob[w.id] = rest
+	ws.byJob[w.id] = all[:end]
 }
 
 func (ws *watches) ids() []ID {

@@ -2,10 +2,10 @@ package transport
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -14,40 +14,82 @@ import (
 // errCloseFrame ends reading: the client has sent a close frame.
 var errCloseFrame = errors.New("close frame received")
 
-// readerBytes is the read buffer of a socket. Small, as there may be many; messages are read past it.
-const readerBytes = 512
+const (
+	readerBytes = 4096 // of the buffer that a socket reads by while messages come
+	idleBytes   = 64   // of what it reads by while it waits: enough for a ping, or the client's complete
+)
+
+// readers lends the read buffers. An idle socket has none.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readerBytes) }}
 
 // frameReader reads whole text messages off a client's frames (RFC 6455 §5).
 type frameReader struct {
-	from       *bufio.Reader
-	most       int                     // bytes of a message
-	control    func(ws.Header, []byte) // sees pings, pongs and the close frame
+	conn       net.Conn
+	controls   controls
+	early      []byte        // has come before it was asked for
+	from       *bufio.Reader // nil between pause and begin
+	most       int           // bytes of a message
 	header     [ws.MaxHeaderSize]byte
-	first      ws.Header // of the message to read
+	idle       [idleBytes]byte
 	fragmented bool
 }
 
-func newFrameReader(conn net.Conn, buffered []byte, most int, control func(ws.Header, []byte)) *frameReader {
-	var from io.Reader = conn
-	if len(buffered) > 0 { // sent before our handshake was read
-		from = io.MultiReader(bytes.NewReader(buffered), conn)
+// controls is who sees pings, pongs and the close frame.
+type controls interface {
+	control(header ws.Header, payload []byte)
+}
+
+// wait returns when the client has sent something, or with the connection's error.
+func (f *frameReader) wait() error {
+	for len(f.early) == 0 {
+		n, err := f.conn.Read(f.idle[:])
+		if f.early = f.idle[:n]; n == 0 && err != nil {
+			return err
+		}
 	}
-	return &frameReader{from: bufio.NewReaderSize(from, readerBytes), most: most, control: control}
+	return nil
 }
 
-// await waits for the first frame of a message, control frames before it handled. No buffer is held
-// meanwhile: most sockets are silent most of the time. A *closing error says how the client has broken
-// the protocol.
-func (f *frameReader) await() (err error) {
+// begin takes a buffer to read by, and pause gives it back: between them, messages may be read.
+func (f *frameReader) begin() {
+	f.from = readers.Get().(*bufio.Reader)
+	f.from.Reset(arrivals{f})
+}
+
+func (f *frameReader) pause() {
+	f.from.Reset(nil)
+	readers.Put(f.from)
+	f.from = nil
+}
+
+// silent reports whether all that has come was read.
+func (f *frameReader) silent() bool { return len(f.early) == 0 && f.from.Buffered() == 0 }
+
+// arrivals reads what has come early, then the connection.
+type arrivals struct{ f *frameReader }
+
+func (a arrivals) Read(p []byte) (int, error) {
+	if len(a.f.early) == 0 {
+		return a.f.conn.Read(p)
+	}
+	n := copy(p, a.f.early)
+	if a.f.early = a.f.early[n:]; len(a.f.early) == 0 {
+		a.f.early = nil
+	}
+	return n, nil
+}
+
+// await reads the header of the next frame: of a message, whose rest next reads, or, when data is false,
+// of a control frame, which it has handled. A *closing error says how the client has broken the protocol.
+func (f *frameReader) await() (header ws.Header, data bool, err error) {
 	f.fragmented = false
-	f.first, err = f.dataHeader(0)
-	return err
+	return f.step(0)
 }
 
-// next appends the message that await has found to buffer, control frames between its fragments
-// handled. Its errors are those of await.
-func (f *frameReader) next(buffer []byte) ([]byte, error) {
-	for header := f.first; ; {
+// next appends to buffer the message whose first frame await has found, control frames between its
+// fragments handled. Its errors are those of await.
+func (f *frameReader) next(buffer []byte, first ws.Header) ([]byte, error) {
+	for header := first; ; {
 		var err error
 		if buffer, err = f.readPayload(buffer, header); err != nil {
 			return buffer, err
@@ -68,20 +110,24 @@ func (f *frameReader) next(buffer []byte) ([]byte, error) {
 // dataHeader reads the header of the next frame of data; have is how much of its message is read.
 func (f *frameReader) dataHeader(have int) (ws.Header, error) {
 	for {
-		header, err := ws.ReadHeaderBuffer(f.from, f.header[:0])
-		if err != nil {
-			return header, err
-		}
-		if err := f.check(header, have); err != nil {
-			return header, err
-		}
-		if !header.OpCode.IsControl() {
-			return header, nil
-		}
-		if err := f.readControl(header); err != nil {
+		if header, data, err := f.step(have); data || err != nil {
 			return header, err
 		}
 	}
+}
+
+// step reads a header of data, or a control frame.
+func (f *frameReader) step(have int) (header ws.Header, data bool, err error) {
+	if header, err = ws.ReadHeaderBuffer(f.from, f.header[:0]); err != nil {
+		return header, false, err
+	}
+	if err = f.check(header, have); err != nil {
+		return header, false, err
+	}
+	if header.OpCode.IsControl() {
+		return header, false, f.readControl(header)
+	}
+	return header, true, nil
 }
 
 func (f *frameReader) check(header ws.Header, have int) error {
@@ -123,7 +169,7 @@ func (f *frameReader) readControl(header ws.Header) error {
 	if err != nil {
 		return err
 	}
-	f.control(header, text)
+	f.controls.control(header, text)
 	if header.OpCode == ws.OpClose {
 		return errCloseFrame
 	}

@@ -58,22 +58,32 @@ func ending(code ws.StatusCode, reason string) *closing {
 	return &closing{code, strings.ToValidUTF8(reason[:min(len(reason), maxCloseReason)], "")}
 }
 
-// dialect is what the two subprotocols name differently.
-type dialect struct {
-	name                  string
-	subscribe, stop, next string
-	legacy                bool
-}
+// dialect is one of the two subprotocols, which name some messages differently.
+type dialect uint8
 
-// dialectOf is the dialect of a subprotocol; ok is false when we do not speak it.
-func dialectOf(offered string) (dialect, bool) {
+const (
+	noDialect   dialect = iota
+	transportWS         // graphql-transport-ws
+	legacyWS            // graphql-ws, as subscriptions-transport-ws knew it
+)
+
+// dialectOf is the dialect of a subprotocol, noDialect when we do not speak it.
+func dialectOf(offered string) dialect {
 	switch offered {
 	case "graphql-transport-ws":
-		return dialect{name: offered, subscribe: "subscribe", stop: typeComplete, next: "next"}, true
-	case "graphql-ws": // of subscriptions-transport-ws
-		return dialect{name: offered, subscribe: "start", stop: "stop", next: "data", legacy: true}, true
+		return transportWS
+	case "graphql-ws":
+		return legacyWS
 	}
-	return dialect{}, false
+	return noDialect
+}
+
+// names returns the types of the messages that begin an operation, stop it and bring an answer.
+func (d dialect) names() (subscribe, stop, next string) {
+	if d == legacyWS {
+		return "start", "stop", "data"
+	}
+	return "subscribe", typeComplete, "next"
 }
 
 // message is what either side sends, save that next and error are put together by hand.

@@ -2,9 +2,13 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,29 +24,29 @@ const (
 	authorizeTimeout = 10 * time.Second
 )
 
-// socket is one WebSocket. Two goroutines at rest for one subscription: run reads, and one produces.
-// Writers take turns, each with a deadline, and nothing queues but they themselves, at most
-// Options.MaxOperations and a timer.
+// socket is one WebSocket. At rest it is one goroutine with a small stack, which waits for the client;
+// a subscription adds one only when its source cannot call (see package feed). Writers take turns, each
+// with a deadline, and nothing queues but they themselves, at most Options.MaxOperations and a timer.
 type socket struct {
 	h         *Handler
 	conn      net.Conn
-	frames    *frameReader
+	frames    frameReader
 	dialect   dialect
-	handshake *http.Request
-	base      context.Context // values of the request, ended with the socket
-	cancel    context.CancelFunc
-	heard     atomic.Int64   // when the client last sent a frame, nanoseconds of Unix time
-	work      sync.WaitGroup // operations
-	writing   sync.Mutex     // one frame at a time
+	handshake *greeting
+	base      context.Context // values of the request; it does not end
+	heard     atomic.Int64    // when the client last sent a frame, nanoseconds of Unix time
+	work      sync.WaitGroup  // operations
+	writing   sync.Mutex      // one frame at a time
 
 	mu         sync.Mutex // guards what follows
 	admitted   bool       // connection_init was accepted
-	caller     Caller
-	viewer     context.Context // base with the caller attached
-	stopWatch  func()
-	operations map[string]*running
-	alarm      alarm
 	ended      bool
+	subject    string             // of the caller
+	viewer     context.Context    // base with the caller attached
+	asking     context.CancelFunc // ends the authenticator's work, when it is at work
+	stopWatch  func()
+	operations []*running // at most Options.MaxOperations
+	alarm      alarm
 }
 
 // serveSocket checks the handshake and leaves the request: the socket lives on in its own goroutine,
@@ -54,7 +58,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request) {
 		e.fail(&failure{status: http.StatusForbidden, errs: gqlerror.List{err}})
 		return
 	}
-	s := &socket{h: h, operations: make(map[string]*running), stopWatch: func() {}}
+	s := &socket{h: h, asking: func() {}, stopWatch: func() {}}
 	if !h.live.join(s, h.options.MaxStreams) {
 		e.goingAway()
 		return
@@ -63,7 +67,11 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request) {
 		h.live.leave(s)
 		return
 	}
-	go s.run()
+	h.countSocket(1)
+	if s.dialect == noDialect {
+		s.end(ending(closeNoSubprotocol, "Subprotocol not acceptable"))
+	}
+	go s.wait()
 }
 
 // upgrades tells a WebSocket handshake from other requests.
@@ -73,13 +81,10 @@ func upgrades(r *http.Request) bool {
 
 func (s *socket) upgrade(w http.ResponseWriter, r *http.Request) error {
 	upgrader := ws.HTTPUpgrader{Timeout: handshakeTimeout, Protocol: func(offered string) bool {
-		_, ok := dialectOf(offered)
-		return ok
+		return dialectOf(offered) != noDialect
 	}}
-	base, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	conn, buffered, handshake, err := upgrader.Upgrade(r, w)
+	conn, buffered, shaken, err := upgrader.Upgrade(r, w)
 	if err != nil {
-		cancel()
 		if conn != nil {
 			_ = conn.Close()
 		}
@@ -87,38 +92,79 @@ func (s *socket) upgrade(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn, s.base, s.cancel = conn, base, cancel
-	s.dialect, _ = dialectOf(handshake.Protocol)
-	s.handshake = keepHandshake(r).WithContext(base)
+	if s.ended { // cut off meanwhile
+		_ = conn.Close()
+		return errEnded
+	}
+	s.conn, s.base = conn, context.WithoutCancel(r.Context())
+	s.dialect = dialectOf(shaken.Protocol)
+	s.handshake = keepHandshake(r)
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	s.frames = newFrameReader(conn, append([]byte(nil), early...), s.h.options.MaxMessageBytes, s.control)
+	s.frames = frameReader{conn: conn, early: slices.Clone(early), most: s.h.options.MaxMessageBytes, controls: s}
 	s.heard.Store(time.Now().UnixNano())
 	s.alarm.start(s.tick, s.h.options.Now(), s.h.options.InitTimeout, s.h.options.PingEvery)
 	return nil
 }
+
+// greeting is what of the request that opened a socket may be needed as long as the socket lives.
+type greeting struct {
+	uri, host, remote string
+	tls               *tls.ConnectionState
+	headers           []headerLine
+}
+
+type headerLine struct{ name, value string }
 
 // handshakeHeaders are the headers of the handshake that an Authenticator sees.
 func handshakeHeaders() []string {
 	return []string{"Cookie", "Authorization", "Origin", "User-Agent", "Accept-Language", "Forwarded", "X-Forwarded-For", "X-Real-Ip", "Sec-Fetch-Site"}
 }
 
-// keepHandshake copies what of the request may be needed as long as the socket lives.
-func keepHandshake(r *http.Request) *http.Request {
-	kept := &http.Request{Method: r.Method, URL: r.URL, Host: strings.Clone(r.Host), RemoteAddr: r.RemoteAddr, TLS: r.TLS, Header: make(http.Header)}
+// keepHandshake copies the strings, which are cut from larger blocks.
+func keepHandshake(r *http.Request) *greeting {
+	kept := &greeting{uri: strings.Clone(r.URL.RequestURI()), host: strings.Clone(r.Host), remote: r.RemoteAddr, tls: r.TLS}
 	for _, name := range handshakeHeaders() {
 		for _, value := range r.Header[name] {
-			kept.Header[name] = append(kept.Header[name], strings.Clone(value)) // not the block it was cut from
+			kept.headers = append(kept.headers, headerLine{name, strings.Clone(value)})
 		}
 	}
 	return kept
 }
 
-// run reads messages until the socket ends, then waits for its operations.
-func (s *socket) run() {
-	s.h.countSocket(1)
-	defer s.h.countSocket(-1)
-	defer s.h.live.leave(s)
-	s.readMessages()
+// request is the handshake as an Authenticator sees it.
+func (k *greeting) request(ctx context.Context) (*http.Request, error) {
+	at, err := url.ParseRequestURI(k.uri)
+	if err != nil {
+		return nil, fmt.Errorf("read the handshake again: %w", err)
+	}
+	r := &http.Request{
+		Method: http.MethodGet, URL: at, RequestURI: k.uri, Host: k.host, RemoteAddr: k.remote, TLS: k.tls,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header, len(k.headers)), Body: http.NoBody,
+	}
+	for _, line := range k.headers {
+		r.Header[line.name] = append(r.Header[line.name], line.value)
+	}
+	return r.WithContext(ctx), nil
+}
+
+// wait is where an idle socket rests, with next to nothing on the stack. What comes is handled in this
+// goroutine, on a stack that grows as deep as it takes and goes with it; a fresh one waits on.
+func (s *socket) wait() {
+	err := s.frames.wait()
+	s.wake(err)
+}
+
+// wake reads what has come, unless err is that nothing ever will.
+func (s *socket) wake(err error) {
+	if err == nil && s.readMessages() {
+		go s.wait()
+		return
+	}
+	s.leave()
+}
+
+// leave is the last thing a socket does: it waits for its operations.
+func (s *socket) leave() {
 	s.end(ending(closeNormal, ""))
 	_ = s.conn.Close()
 	s.mu.Lock()
@@ -126,35 +172,40 @@ func (s *socket) run() {
 	s.mu.Unlock()
 	stop()
 	s.work.Wait()
+	s.h.live.leave(s)
+	s.h.countSocket(-1)
 }
 
-func (s *socket) readMessages() {
-	if s.dialect.name == "" {
-		s.end(ending(closeNoSubprotocol, "Subprotocol not acceptable"))
-	}
+// readMessages handles messages until none has begun to come; false when no more can be read.
+func (s *socket) readMessages() bool {
+	s.frames.begin()
+	defer s.frames.pause()
 	for {
-		err := s.frames.await()
-		if err == nil {
-			err = s.readMessage()
+		first, data, err := s.frames.await()
+		if data {
+			err = s.readMessage(first)
 		}
 		var broken *closing
 		if errors.As(err, &broken) { // the frames are out of step: nothing after this can be read
 			s.end(broken)
-			return
+			return false
 		}
 		if err != nil {
-			return
+			return false
 		}
 		s.heard.Store(time.Now().UnixNano())
+		if s.frames.silent() {
+			return true
+		}
 	}
 }
 
-// readMessage reads and handles the message that has begun to come.
-func (s *socket) readMessage() error {
+// readMessage reads and handles the message that begins with the frame of header first.
+func (s *socket) readMessage(first ws.Header) error {
 	buffer := borrow()
 	defer giveBack(buffer)
 	var err error
-	*buffer, err = s.frames.next(*buffer)
+	*buffer, err = s.frames.next(*buffer, first)
 	if err == nil && !s.hasEnded() {
 		if c := s.take(*buffer); c != nil {
 			s.end(c)
@@ -195,9 +246,13 @@ func (s *socket) control(header ws.Header, payload []byte) {
 
 var errEnded = errors.New("socket has ended")
 
-// write sends one frame whose payload follows frameRoom free bytes. A client that does not take it within
-// Options.WriteTimeout is cut off.
+// write sends one frame whose payload follows frameRoom free bytes.
 func (s *socket) write(code ws.OpCode, buffer []byte) error {
+	return s.writeFrames(frame(code, buffer))
+}
+
+// writeFrames sends whole frames. A client that does not take them within Options.WriteTimeout is cut off.
+func (s *socket) writeFrames(frames []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
@@ -207,7 +262,7 @@ func (s *socket) write(code ws.OpCode, buffer []byte) error {
 	}
 	_ = s.conn.SetWriteDeadline(time.Now().Add(s.h.options.WriteTimeout))
 	s.mu.Unlock()
-	_, err := s.conn.Write(frame(code, buffer))
+	_, err := s.conn.Write(frames)
 	if err != nil {
 		s.cut()
 	}
@@ -220,8 +275,8 @@ func (s *socket) hasEnded() bool {
 	return s.ended
 }
 
-// end sends the close frame, cancels the operations and gives the client closeGrace to answer; run
-// reads on until then, lest unread bytes reset the connection before the frame is read. Only the first
+// end sends the close frame, cancels the operations and gives the client closeGrace to answer; the
+// socket reads on until then, lest unread bytes reset the connection before the frame is read. Only the first
 // call counts.
 func (s *socket) end(c *closing) {
 	s.mu.Lock()
@@ -229,10 +284,8 @@ func (s *socket) end(c *closing) {
 		s.mu.Unlock()
 		return
 	}
-	s.ended = true
-	s.alarm.stop()
+	s.stop()
 	s.mu.Unlock()
-	s.cancel()
 	_ = s.conn.SetDeadline(time.Now().Add(closeGrace)) // frees a writer that is stuck, too
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -243,13 +296,21 @@ func (s *socket) end(c *closing) {
 // cut ends the socket without a word.
 func (s *socket) cut() {
 	s.mu.Lock()
-	s.ended = true
-	s.alarm.stop()
-	conn, cancel := s.conn, s.cancel
+	s.stop()
+	conn := s.conn
 	s.mu.Unlock()
 	if conn != nil { // nil while the handshake is being written, which has a time-out of its own
-		cancel()
 		_ = conn.Close()
+	}
+}
+
+// stop ends all that the socket has begun. mu is held.
+func (s *socket) stop() {
+	s.ended = true
+	s.alarm.stop()
+	s.asking()
+	for _, op := range s.operations {
+		op.cancel()
 	}
 }
 
@@ -292,7 +353,7 @@ func (s *socket) keepAlive() {
 		return
 	}
 	_ = s.write(ws.OpPing, make([]byte, frameRoom))
-	if s.dialect.legacy {
+	if s.dialect == legacyWS {
 		s.send(message{Type: typeLegacyKeepAlive})
 	}
 }

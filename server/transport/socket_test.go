@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -392,6 +393,55 @@ func TestARevokedSessionEndsItsSocketsAtOnceEvenWhenTheClientIsStuck(t *testing.
 	})
 }
 
+// door is an authenticator of sockets by a function.
+type door struct {
+	*house
+	open func(*http.Request) (Caller, error)
+}
+
+func (d door) Socket(r *http.Request, _ string) (Caller, error) { return d.open(r) }
+
+func TestTheAuthenticatorSeesTheHandshakeEachTime(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, h *house, p *pipes) {
+		seen := 0
+		h.handler.options.Authenticator = door{h, func(r *http.Request) (Caller, error) {
+			seen++
+			cookie, err := r.Cookie("a")
+			if err != nil || cookie.Value != "b" || r.UserAgent() != "test" || r.Header.Get("Sec-Websocket-Key") != "" ||
+				strings.Join(r.Header.Values("X-Forwarded-For"), "|") != "192.0.2.1|192.0.2.2" ||
+				r.Method != http.MethodGet || r.URL.Path != "/graphql" || r.Host != "here.example" || r.RemoteAddr == "" {
+				t.Errorf("got %s %s, host %q, from %q, %v", r.Method, r.URL, r.Host, r.RemoteAddr, r.Header)
+			}
+			return Caller{}, nil
+		}}
+		c := h.dialSocket(t, p, "graphql-transport-ws", "Cookie: a=b", "User-Agent: test", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2")
+		c.send(modernInit)
+		c.want(modernAck)
+		c.send(`{"type":"ping","payload":{"authorization":"Bearer ada"}}`)
+		c.wantPart(`"authorized":true`)
+		if seen != 2 {
+			t.Errorf("the authenticator was asked %d times", seen)
+		}
+	})
+}
+
+func TestAnAuthenticatorIsStoppedWhenItsSocketEnds(t *testing.T) {
+	inBubble(t, Options{InitTimeout: 3 * time.Second}, func(t *testing.T, h *house, p *pipes) {
+		start := time.Now()
+		h.handler.options.Authenticator = door{h, func(r *http.Request) (Caller, error) {
+			<-r.Context().Done()
+			return Caller{}, errRefused
+		}}
+		c := h.dialSocket(t, p, "graphql-transport-ws")
+		c.send(modernInit)
+		c.wantClose(4408, "timeout")
+		synctest.Wait()
+		if took := time.Since(start); took != 3*time.Second || h.sockets != 0 {
+			t.Errorf("after %v %d sockets are open", took, h.sockets)
+		}
+	})
+}
+
 func TestASilentClientIsGivenUp(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, h *house, p *pipes) {
 		conn := p.dial()
@@ -585,13 +635,16 @@ func FuzzEveryFrameIsAnsweredOrEndsTheSocket(f *testing.F) {
 	f.Add(masked(modernInit))
 	f.Add(append(masked(modernInit), masked(`{"id":"1","type":"subscribe","payload":{"query":"{me}"}}`)...))
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		reader := newFrameReader(nil, nil, 64<<10, func(ws.Header, []byte) {})
-		reader.from = bufio.NewReader(strings.NewReader(string(sent)))
+		reader := frameReader{most: 64 << 10, controls: deaf{}, from: bufio.NewReader(strings.NewReader(string(sent)))}
 		for {
-			if reader.await() != nil {
+			first, data, err := reader.await()
+			if err != nil {
 				return
 			}
-			message, err := reader.next(nil)
+			if !data {
+				continue
+			}
+			message, err := reader.next(nil, first)
 			if err != nil {
 				return
 			}
@@ -601,3 +654,7 @@ func FuzzEveryFrameIsAnsweredOrEndsTheSocket(f *testing.F) {
 		}
 	})
 }
+
+type deaf struct{}
+
+func (deaf) control(ws.Header, []byte) {}

@@ -75,6 +75,8 @@ func (a *audience) join(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	a.mu.Lock() // before the answer: a broadcast must not miss who has it
+	defer a.mu.Unlock()
 	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
 	_, err = fmt.Fprintf(socket, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Protocol: %s\r\nSec-WebSocket-Accept: %s\r\n\r\n",
@@ -83,8 +85,6 @@ func (a *audience) join(w http.ResponseWriter, r *http.Request) {
 		socket.Close()
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.sockets = append(a.sockets, socket)
 }
 
