@@ -93,6 +93,7 @@ type Parts struct {
 type Options struct {
 	EmailVerification EmailVerification // "": Optional
 	Product           string            // no password may be close to it; "": Gatehouse
+	MFA               MFA               // the zero value: none is asked for, and none can be enrolled
 	Now               func() time.Time  // nil: time.Now
 }
 
@@ -107,7 +108,8 @@ type Accounts struct {
 	queue    *queue.Queue
 	post     *notify.Post
 	o        Options
-	index    []byte // HMAC key of the index of addresses
+	index    []byte     // HMAC key of the index of addresses
+	codes    secret.Key // HMAC key of codes by mail and SMS
 	rows     *cache.Layer[viewer.UserID, row]
 }
 
@@ -130,13 +132,17 @@ func New(parts Parts, o Options) (*Accounts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make accounts: %w", err)
 	}
+	codes, err := hkdf.Key(sha256.New, parts.Root[:], nil, "gatehouse one-time codes", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("make accounts: %w", err)
+	}
 	rows, err := newRows(parts.Remote, parts.Notices)
 	if err != nil {
 		return nil, fmt.Errorf("make accounts: %w", err)
 	}
 	return &Accounts{
 		db: parts.DB, ring: parts.Ring, hasher: parts.Hasher, sessions: parts.Sessions,
-		audit: parts.Audit, limiter: parts.Limiter, queue: parts.Queue, post: parts.Post, o: o, index: index, rows: rows,
+		audit: parts.Audit, limiter: parts.Limiter, queue: parts.Queue, post: parts.Post, o: o, index: index, codes: secret.Key(codes), rows: rows,
 	}, nil
 }
 
@@ -228,6 +234,12 @@ func (a *Accounts) open(r row) (User, error) {
 func place(id viewer.UserID, column string) []byte {
 	return []byte("users/" + string(id) + "/" + column)
 }
+
+// Now is the clock of the accounts, to the microsecond: login lives by it too.
+func (a *Accounts) Now() time.Time { return a.now() }
+
+// Keyring seals what login keeps of a person's way in.
+func (a *Accounts) Keyring() *secret.Keyring { return a.ring }
 
 // now is the clock to the microsecond, as moments are stored.
 func (a *Accounts) now() time.Time { return a.o.Now().UTC().Truncate(time.Microsecond) }

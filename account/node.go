@@ -10,3 +10,17 @@ func (u User) CalledName() *string {
 	}
 	return &u.Name
 }
+
+// NodeID returns the id under which a client can fetch f again.
+func (f Factor) NodeID() string { return string(f.ID) }
+
+// NodeID returns the id under which a client can fetch d again.
+func (d TrustedDevice) NodeID() string { return string(d.ID) }
+
+// CalledName returns the name, nil when there is none.
+func (d TrustedDevice) CalledName() *string {
+	if d.Name == "" {
+		return nil
+	}
+	return &d.Name
+}

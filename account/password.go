@@ -43,6 +43,32 @@ func (a *Accounts) ByPassword(ctx context.Context, email, secret string) (User, 
 	return a.open(r.row)
 }
 
+// PasswordRight reports whether secret is the password of the account id; it costs one hash. Without a
+// password it is not. The caller has counted the try. Faults: NOT_FOUND, UNAVAILABLE.
+func (a *Accounts) PasswordRight(ctx context.Context, id viewer.UserID, secret string) (bool, error) {
+	r, err := store.One(ctx, a.db, selectSecret, scanSecret, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, fault.Missing("user")
+	}
+	if err != nil {
+		return false, fmt.Errorf("check password: %w", err)
+	}
+	right, _, err := a.verify(ctx, r, secret)
+	if err != nil {
+		return false, busy("check password", err)
+	}
+	return right, nil
+}
+
+// HasPassword reports whether the account id has a password.
+func (a *Accounts) HasPassword(ctx context.Context, reader store.Reader, id viewer.UserID) (bool, error) {
+	r, err := store.One(ctx, reader, selectSecret, scanSecret, id)
+	if err != nil {
+		return false, fmt.Errorf("read password of %s: %w", id, err)
+	}
+	return r.hash != "", nil
+}
+
 // UnchangedTx keeps user, whom ByPassword has returned, from being changed until tx ends: a session
 // that begins in tx is then ended by whatever change comes next. Fault: WRONG_STATE when the password,
 // the roles or the status were changed since.
@@ -135,6 +161,9 @@ func (a *Accounts) changePasswordTx(ctx context.Context, tx *store.Tx, by viewer
 		return fault.New(fault.WrongState, "", "The password was changed a moment ago. Sign in again.")
 	}
 	if err := a.sessions.RevokeOthersTx(ctx, tx, by, session.PasswordChanged); err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	if err := a.ForgetDevicesTx(ctx, tx, r.ID); err != nil {
 		return fmt.Errorf("change password: %w", err)
 	}
 	if err := a.changedTx(ctx, tx, r.ID); err != nil {

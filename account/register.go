@@ -69,7 +69,7 @@ func (a *Accounts) RegisterTx(ctx context.Context, tx *store.Tx, n Newcomer, net
 func (a *Accounts) keepTx(ctx context.Context, tx *store.Tx, n Newcomer) (User, error) {
 	user := n.user
 	user.CreatedAt = a.now()
-	user.UpdatedAt = user.CreatedAt
+	user.UpdatedAt, user.version = user.CreatedAt, 1
 	r := secretRow{hash: n.hash, row: row{
 		ID: user.ID, Verified: user.Verified, Locale: user.Locale, RoleNames: roleNames(user.Roles),
 		Status: user.Status, CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt,

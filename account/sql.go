@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"gatehouse/internal/cache"
 	"gatehouse/internal/store"
@@ -78,4 +79,92 @@ func (a *Accounts) insertTx(ctx context.Context, tx *store.Tx, r secretRow, inde
 	_, err := tx.Exec(ctx, insertUser, r.ID, r.EmailSealed, index, r.Verified, r.NameSealed, r.Locale,
 		store.OrNull(r.hash), r.RoleNames, r.Status, store.At(r.CreatedAt), store.At(r.UpdatedAt))
 	return err
+}
+
+const factorColumns = `id, user_id, kind, sealed, name_sealed, counter, code_hash, code_expires_at, created_at,
+	confirmed_at, last_used_at`
+
+var (
+	lockUser = store.SQL(`SELECT `+columns+` FROM users WHERE id = ?`).
+			On(store.Postgres, `SELECT `+columns+` FROM users WHERE id = ? FOR NO KEY UPDATE`)
+	bumpVersion   = store.SQL(`UPDATE users SET version = version + 1, updated_at = ? WHERE id = ?`)
+	selectFactors = store.SQL(`SELECT ` + factorColumns + ` FROM factors
+		WHERE user_id = ? AND confirmed_at IS NOT NULL ORDER BY id`)
+	selectFactorsOf = store.SQL(`SELECT ` + factorColumns + ` FROM factors
+		WHERE user_id = ? AND kind = ? AND confirmed_at IS NOT NULL ORDER BY id`)
+	selectFactor   = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE id = ?`)
+	selectByLookup = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE lookup = ?`)
+	selectKinds    = store.SQL(`SELECT kind FROM factors WHERE user_id = ? AND confirmed_at IS NOT NULL
+		UNION SELECT 'RECOVERY_CODE' FROM recovery_codes WHERE user_id = ?`)
+	insertFactor = store.SQL(`INSERT INTO factors (id, user_id, kind, sealed, name_sealed, lookup, counter,
+		code_hash, code_expires_at, created_at, confirmed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	confirmFactor = store.SQL(`UPDATE factors SET confirmed_at = ?, counter = ?, code_hash = NULL, code_expires_at = NULL
+		WHERE id = ? AND confirmed_at IS NULL`)
+	useFactor    = store.SQL(`UPDATE factors SET counter = ?, last_used_at = ? WHERE id = ? AND counter < ?`)
+	touchFactor  = store.SQL(`UPDATE factors SET last_used_at = ? WHERE id = ?`)
+	countCodeTry = store.SQL(`UPDATE factors SET code_tries = code_tries + 1 WHERE id = ? AND code_tries < ?`)
+	usePasskey   = store.SQL(`UPDATE factors SET sealed = ?, counter = ?, last_used_at = ?
+		WHERE id = ? AND (counter < ? OR CAST(? AS BIGINT) = 0)`)
+	deleteFactor  = store.SQL(`DELETE FROM factors WHERE id = ?`)
+	deleteFactors = store.SQL(`DELETE FROM factors WHERE user_id = ?`)
+	deletePending = store.SQL(`DELETE FROM factors WHERE user_id = ? AND kind = ? AND confirmed_at IS NULL`)
+	prunePending  = store.SQL(`DELETE FROM factors WHERE id IN
+		(SELECT id FROM factors WHERE confirmed_at IS NULL AND created_at < ? LIMIT 500)`)
+)
+
+var (
+	selectRecoveryCodes = store.SQL(`SELECT hash FROM recovery_codes WHERE user_id = ?`)
+	insertRecoveryCode  = store.SQL(`INSERT INTO recovery_codes (user_id, hash, created_at) VALUES (?, ?, ?)`)
+	deleteRecoveryCode  = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ? AND hash = ?`)
+	deleteRecoveryCodes = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ?`)
+)
+
+const trustedColumns = `id, user_id, name, agent, network, created_at, last_used_at, expires_at`
+
+var (
+	insertTrusted = store.SQL(`INSERT INTO trusted_devices (id, user_id, hash, name, agent, network, created_at, last_used_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	useTrusted = store.SQL(`UPDATE trusted_devices SET last_used_at = ?
+		WHERE hash = ? AND user_id = ? AND expires_at > ?`)
+	selectTrusted = store.SQL(`SELECT ` + trustedColumns + ` FROM trusted_devices
+		WHERE user_id = ? AND expires_at > ? ORDER BY id DESC`)
+	selectOneTrusted     = store.SQL(`SELECT ` + trustedColumns + ` FROM trusted_devices WHERE id = ?`)
+	deleteOneTrusted     = store.SQL(`DELETE FROM trusted_devices WHERE id = ? AND user_id = ?`)
+	deleteTrusted        = store.SQL(`DELETE FROM trusted_devices WHERE user_id = ?`)
+	deleteSurplusTrusted = store.SQL(`DELETE FROM trusted_devices WHERE user_id = ? AND id NOT IN
+		(SELECT id FROM trusted_devices WHERE user_id = ? ORDER BY id DESC LIMIT ?)`)
+	pruneTrusted = store.SQL(`DELETE FROM trusted_devices WHERE id IN
+		(SELECT id FROM trusted_devices WHERE expires_at <= ? LIMIT 500)`)
+)
+
+var (
+	insertCeremony  = store.SQL(`INSERT INTO passkey_ceremonies (hash, user_id, sealed, expires_at) VALUES (?, ?, ?, ?)`)
+	selectCeremony  = store.SQL(`SELECT user_id, sealed, expires_at FROM passkey_ceremonies WHERE hash = ?`)
+	deleteCeremony  = store.SQL(`DELETE FROM passkey_ceremonies WHERE hash = ?`)
+	pruneCeremonies = store.SQL(`DELETE FROM passkey_ceremonies WHERE hash IN
+		(SELECT hash FROM passkey_ceremonies WHERE expires_at <= ? LIMIT 500)`)
+)
+
+// factorRow is a factor as the database holds it: sealed.
+type factorRow struct {
+	Factor      // without its name
+	sealed      []byte
+	nameSealed  []byte
+	lookup      []byte // of passkeys: the SHA-256 of the credential's id
+	counter     int64  // of TOTP the last step used, of passkeys the signature counter
+	codeHash    []byte // of a phone that waits to be confirmed
+	codeExpires time.Time
+	confirmedAt time.Time // zero: not yet
+}
+
+func scanFactor(scan store.Scan) (r factorRow, err error) {
+	err = scan(&r.ID, &r.User, &r.Kind, &r.sealed, &r.nameSealed, &r.counter, &r.codeHash, store.Time(&r.codeExpires),
+		store.Time(&r.CreatedAt), store.Time(&r.confirmedAt), store.Time(&r.LastUsedAt))
+	return r, err
+}
+
+func scanTrusted(scan store.Scan) (d TrustedDevice, err error) {
+	err = scan(&d.ID, &d.User, &d.Name, &d.Agent, &d.Network, store.Time(&d.CreatedAt), store.Time(&d.LastUsedAt),
+		store.Time(&d.ExpiresAt))
+	return d, err
 }

@@ -38,6 +38,18 @@ const (
 	SessionReused     Action = "session.reused"
 	SessionRevoked    Action = "session.revoked"
 	KeysRotated       Action = "keys.rotated"
+
+	FactorAdded              Action = "factor.added"
+	FactorRemoved            Action = "factor.removed"
+	FactorsReset             Action = "factors.reset"
+	RecoveryCodesRegenerated Action = "recovery-codes.regenerated"
+	RecoveryCodeUsed         Action = "recovery-code.used"
+	PasskeyCloned            Action = "passkey.cloned"
+	DeviceTrusted            Action = "device.trusted"
+	DeviceUntrusted          Action = "device.untrusted"
+	LoginChallenged          Action = "login.challenged"
+	ChallengeRefused         Action = "challenge.refused"
+	SteppedUp                Action = "session.stepped-up"
 )
 
 // Outcome is how it ended.

@@ -19,6 +19,9 @@ import (
 type UserResolver interface {
 	Sessions(ctx context.Context, obj *account.User) (*SessionConnection, error)
 	Jobs(ctx context.Context, obj *account.User, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) (*JobConnection, error)
+	Factors(ctx context.Context, obj *account.User) ([]*account.Factor, error)
+	RecoveryCodesLeft(ctx context.Context, obj *account.User) (*int, error)
+	TrustedDevices(ctx context.Context, obj *account.User) ([]*account.TrustedDevice, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -311,6 +314,93 @@ func (ec *executionContext) fieldContext_User_jobs(ctx context.Context, field gr
 	return fc, nil
 }
 
+func (ec *executionContext) _User_factors(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_factors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().Factors(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*account.Factor) graphql.Marshaler {
+			return ec.marshalOFactor2ᚕᚖgatehouseᚋaccountᚐFactorᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_factors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Factor(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _User_recoveryCodesLeft(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_recoveryCodesLeft(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().RecoveryCodesLeft(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_recoveryCodesLeft(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("User", field, true, true, "Int")
+}
+
+func (ec *executionContext) _User_trustedDevices(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_trustedDevices(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().TrustedDevices(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*account.TrustedDevice) graphql.Marshaler {
+			return ec.marshalOTrustedDevice2ᚕᚖgatehouseᚋaccountᚐTrustedDeviceᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_trustedDevices(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TrustedDevice(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
@@ -547,6 +637,21 @@ func (ec *executionContext) _User(ctx context.Context, sel ast.SelectionSet, obj
 			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._User_jobs(ctx, field, obj)
+				})
+		case "factors":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_factors(ctx, field, obj)
+				})
+		case "recoveryCodesLeft":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_recoveryCodesLeft(ctx, field, obj)
+				})
+		case "trustedDevices":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_trustedDevices(ctx, field, obj)
 				})
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))

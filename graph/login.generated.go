@@ -214,7 +214,7 @@ func (ec *executionContext) unmarshalInputDeviceInput(ctx context.Context, obj a
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "name"}
+	fieldsInOrder := [...]string{"id", "name", "trustToken"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -235,6 +235,13 @@ func (ec *executionContext) unmarshalInputDeviceInput(ctx context.Context, obj a
 				return it, err
 			}
 			it.Name = data
+		case "trustToken":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("trustToken"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TrustToken = data
 		}
 	}
 	return it, nil
@@ -310,6 +317,20 @@ func (ec *executionContext) _LoginOutcome(ctx context.Context, sel ast.Selection
 			return graphql.Null
 		}
 		return ec._SessionTokens(ctx, sel, obj)
+	case MfaChallenge:
+		return ec._MfaChallenge(ctx, sel, &obj)
+	case *MfaChallenge:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._MfaChallenge(ctx, sel, obj)
+	case EnrolmentRequired:
+		return ec._EnrolmentRequired(ctx, sel, &obj)
+	case *EnrolmentRequired:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._EnrolmentRequired(ctx, sel, obj)
 	default:
 		if typedObj, ok := obj.(graphql.Marshaler); ok {
 			return typedObj

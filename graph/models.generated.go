@@ -4,6 +4,7 @@ package graph
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"gatehouse/account"
 	"gatehouse/internal/blob"
@@ -20,7 +21,7 @@ type JobResult interface {
 	IsJobResult()
 }
 
-// What a sign-in leads to.
+// What a sign-in leads to: a session, or a question to answer first.
 type LoginOutcome interface {
 	IsLoginOutcome()
 }
@@ -70,6 +71,50 @@ type ChangePasswordPayload struct {
 	// The account; null when refused.
 	User *account.User `json:"user,omitempty"`
 	// Why the change was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The code that came by SMS.
+type ConfirmPhoneInput struct {
+	// The id that enrollPhone gave.
+	FactorID string `json:"factorId"`
+	// The six digits.
+	Code string `json:"code"`
+	// The id of EnrolmentRequired, for who is not signed in yet.
+	ChallengeID *string `json:"challengeId,omitempty"`
+}
+
+// What confirmPhone did.
+type ConfirmPhonePayload struct {
+	// The factor; null when refused.
+	Factor *account.Factor `json:"factor,omitempty"`
+	// Ten codes for the day the phone is gone, shown once; null when the account has some already.
+	RecoveryCodes []string `json:"recoveryCodes,omitempty"`
+	// The session of who had to enrol to be let in.
+	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The first code of an authenticator app.
+type ConfirmTotpInput struct {
+	// The id that enrollTotp gave.
+	FactorID string `json:"factorId"`
+	// The six digits that the app shows.
+	Code string `json:"code"`
+	// The id of EnrolmentRequired, for who is not signed in yet.
+	ChallengeID *string `json:"challengeId,omitempty"`
+}
+
+// What confirmTotp did.
+type ConfirmTotpPayload struct {
+	// The factor; null when refused.
+	Factor *account.Factor `json:"factor,omitempty"`
+	// Ten codes for the day the phone is gone, shown once; null when the account has some already.
+	RecoveryCodes []string `json:"recoveryCodes,omitempty"`
+	// The session of who had to enrol to be let in.
+	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
 
@@ -143,6 +188,104 @@ type DeviceInput struct {
 	ID string `json:"id"`
 	// What the person calls it, at most 100 characters.
 	Name *string `json:"name,omitempty"`
+	// The trustedDeviceToken that verifyMfa gave on this device; left out in cookie mode.
+	TrustToken *string `json:"trustToken,omitempty"`
+}
+
+// A phone to add.
+type EnrollPhoneInput struct {
+	// The number with its country, e.g. +49 170 1234567.
+	PhoneNumber string `json:"phoneNumber"`
+	// What to call it, at most 200 characters.
+	Name *string `json:"name,omitempty"`
+	// The id of EnrolmentRequired, for who is not signed in yet.
+	ChallengeID *string `json:"challengeId,omitempty"`
+}
+
+// What enrollPhone did.
+type EnrollPhonePayload struct {
+	// The id for confirmPhone; null when refused.
+	FactorID *string `json:"factorId,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// An authenticator app to add.
+type EnrollTotpInput struct {
+	// What to call it, at most 200 characters.
+	Name *string `json:"name,omitempty"`
+	// The id of EnrolmentRequired, for who is not signed in yet.
+	ChallengeID *string `json:"challengeId,omitempty"`
+}
+
+// What enrollTotp did.
+type EnrollTotpPayload struct {
+	// The secret to type into the app, as 32 characters of base32. It is shown once.
+	Secret *string `json:"secret,omitempty"`
+	// The secret as an otpauth URI, for a link on the phone itself.
+	OtpauthURI *string `json:"otpauthUri,omitempty"`
+	// The same as a QR code: a PNG as a data URI.
+	QRCode *string `json:"qrCode,omitempty"`
+	// The id for confirmTotp.
+	FactorID *string `json:"factorId,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The account must have a second factor and has none: enrol one with this id as challengeId, which signs in.
+type EnrolmentRequired struct {
+	// The challenge's id, chl_…: a secret of whoever has shown the first factor.
+	ID string `json:"id"`
+	// What can be enrolled.
+	Methods []account.Method `json:"methods"`
+	// When it ends, 5 minutes after it began.
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+func (EnrolmentRequired) IsLoginOutcome() {}
+
+// A passkey's answer.
+type FinishPasskeyLoginInput struct {
+	// The id that startPasskeyLogin gave.
+	CeremonyID string `json:"ceremonyId"`
+	// What the browser's credential.toJSON() gave, at most 64 KiB.
+	Response json.RawMessage `json:"response"`
+	// Whether to stay signed in for up to 30 days rather than one.
+	RememberMe *bool `json:"rememberMe,omitempty"`
+	// The device that the person uses, so that they know it again in the list of sessions.
+	Device *DeviceInput `json:"device,omitempty"`
+}
+
+// What finishPasskeyLogin did.
+type FinishPasskeyLoginPayload struct {
+	// Null when the attempt was refused.
+	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// Why the attempt was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// A passkey that the browser has made.
+type FinishPasskeyRegistrationInput struct {
+	// The id that startPasskeyRegistration gave.
+	CeremonyID string `json:"ceremonyId"`
+	// What the browser's credential.toJSON() gave, at most 64 KiB.
+	Response json.RawMessage `json:"response"`
+	// What to call it, at most 200 characters.
+	Name *string `json:"name,omitempty"`
+	// The id of EnrolmentRequired, for who is not signed in yet.
+	ChallengeID *string `json:"challengeId,omitempty"`
+}
+
+// What finishPasskeyRegistration did.
+type FinishPasskeyRegistrationPayload struct {
+	// The factor; null when refused.
+	Factor *account.Factor `json:"factor,omitempty"`
+	// Ten codes for the day the device is gone, shown once; null when the account has some already.
+	RecoveryCodes []string `json:"recoveryCodes,omitempty"`
+	// The session of who had to enrol to be let in.
+	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
 }
 
 // A list of jobs.
@@ -249,6 +392,20 @@ type LogoutPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// A question to answer with verifyMfa before one is let in, or before one may do something. At most 5 tries, once.
+type MfaChallenge struct {
+	// The challenge's id, chl_…: a secret of whoever has shown the first factor.
+	ID string `json:"id"`
+	// By what it can be answered.
+	Methods []account.Method `json:"methods"`
+	// When it ends, 5 minutes after it began.
+	ExpiresAt time.Time `json:"expiresAt"`
+	// For PublicKeyCredential.parseRequestOptionsFromJSON, to answer by PASSKEY; null when that is no method.
+	PasskeyOptions json.RawMessage `json:"passkeyOptions,omitempty"`
+}
+
+func (MfaChallenge) IsLoginOutcome() {}
+
 // Where a page stands in its list.
 type PageInfo struct {
 	// Whether more entries follow this page.
@@ -313,6 +470,14 @@ type RefreshSessionPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// What regenerateRecoveryCodes did.
+type RegenerateRecoveryCodesPayload struct {
+	// Ten codes, shown once; null when refused.
+	RecoveryCodes []string `json:"recoveryCodes,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // A new account.
 type RegisterInput struct {
 	// The e-mail address to sign in with, at most 254 characters.
@@ -334,6 +499,20 @@ type RegisterPayload struct {
 	// The new session; null when refused, or when the address must be confirmed first.
 	Outcome LoginOutcome `json:"outcome,omitempty"`
 	// Why the account was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which factor to remove.
+type RemoveFactorInput struct {
+	// The factor's id.
+	FactorID string `json:"factorId"`
+}
+
+// What removeFactor did.
+type RemoveFactorPayload struct {
+	// The id of the factor that was removed; null when refused.
+	FactorID *string `json:"factorId,omitempty"`
+	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
 
@@ -395,6 +574,38 @@ type RevokeSessionPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Which device to trust no more.
+type RevokeTrustedDeviceInput struct {
+	// The device's id.
+	TrustedDeviceID string `json:"trustedDeviceId"`
+}
+
+// What revokeTrustedDevice did.
+type RevokeTrustedDevicePayload struct {
+	// The id of the device; null when refused.
+	TrustedDeviceID *string `json:"trustedDeviceId,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which code to send.
+type SendMfaCodeInput struct {
+	// The challenge's id.
+	ChallengeID string `json:"challengeId"`
+	// How: SMS or EMAIL.
+	Method account.Method `json:"method"`
+}
+
+// What sendMfaCode did.
+type SendMfaCodePayload struct {
+	// Where the code went, with most of it left out; null when refused.
+	SentTo *string `json:"sentTo,omitempty"`
+	// Until when the code answers the challenge.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+	// Why no code was sent; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // A list of sessions.
 type SessionConnection struct {
 	// The entries with their cursors.
@@ -421,7 +632,7 @@ type SessionTokens struct {
 	AccessToken *string `json:"accessToken,omitempty"`
 	// When the access token expires; refresh it before.
 	AccessTokenExpiresAt time.Time `json:"accessTokenExpiresAt"`
-	// The token that refreshSession takes, once; null in cookie mode.
+	// The token that refreshSession takes, once; null in cookie mode, and after a step-up, where the one that the client holds stays good.
 	RefreshToken *string `json:"refreshToken,omitempty"`
 	// When the refresh token expires unless it is used before.
 	RefreshTokenExpiresAt time.Time `json:"refreshTokenExpiresAt"`
@@ -449,6 +660,46 @@ type SetKindLimitPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Whose passkeys to look for.
+type StartPasskeyLoginInput struct {
+	// The account's e-mail address.
+	Email *string `json:"email,omitempty"`
+}
+
+// What startPasskeyLogin did.
+type StartPasskeyLoginPayload struct {
+	// The id for finishPasskeyLogin, good once and for 5 minutes; null when refused.
+	CeremonyID *string `json:"ceremonyId,omitempty"`
+	// For PublicKeyCredential.parseRequestOptionsFromJSON.
+	Options json.RawMessage `json:"options,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// For whom a passkey is made.
+type StartPasskeyRegistrationInput struct {
+	// The id of EnrolmentRequired, for who is not signed in yet.
+	ChallengeID *string `json:"challengeId,omitempty"`
+}
+
+// What startPasskeyRegistration did.
+type StartPasskeyRegistrationPayload struct {
+	// The id for finishPasskeyRegistration, good once and for 5 minutes; null when refused.
+	CeremonyID *string `json:"ceremonyId,omitempty"`
+	// For PublicKeyCredential.parseCreationOptionsFromJSON.
+	Options json.RawMessage `json:"options,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// What stepUp did.
+type StepUpPayload struct {
+	// The challenge to answer; null when refused.
+	Challenge *MfaChallenge `json:"challenge,omitempty"`
+	// Why there is no challenge; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // One reason why an input was refused, which the person can mend.
 type UserError struct {
 	// What a program switches on.
@@ -457,6 +708,30 @@ type UserError struct {
 	Field []string `json:"field,omitempty"`
 	// One sentence for the person.
 	Message string `json:"message"`
+}
+
+// An answer to a challenge.
+type VerifyMfaInput struct {
+	// The challenge's id.
+	ChallengeID string `json:"challengeId"`
+	// How it is answered.
+	Method account.Method `json:"method"`
+	// The code or, by PASSWORD, the password.
+	Code *string `json:"code,omitempty"`
+	// By PASSKEY: what the browser's credential.toJSON() gave.
+	PasskeyResponse json.RawMessage `json:"passkeyResponse,omitempty"`
+	// Whether to ask for no second factor on this device for 30 days.
+	TrustDevice *bool `json:"trustDevice,omitempty"`
+}
+
+// What verifyMfa did.
+type VerifyMfaPayload struct {
+	// The session; null when the answer was refused.
+	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// With trustDevice: the token to send as device.trustToken at the next sign-in; null in cookie mode, where it is a cookie.
+	TrustedDeviceToken *string `json:"trustedDeviceToken,omitempty"`
+	// Why the answer was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
 }
 
 // The narrowest type that all values of a column fit.

@@ -59,6 +59,20 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	ConfirmPhonePayload struct {
+		Factor        func(childComplexity int) int
+		Outcome       func(childComplexity int) int
+		RecoveryCodes func(childComplexity int) int
+		UserErrors    func(childComplexity int) int
+	}
+
+	ConfirmTotpPayload struct {
+		Factor        func(childComplexity int) int
+		Outcome       func(childComplexity int) int
+		RecoveryCodes func(childComplexity int) int
+		UserErrors    func(childComplexity int) int
+	}
+
 	CsvColumn struct {
 		Distinct        func(childComplexity int) int
 		DistinctIsExact func(childComplexity int) int
@@ -89,6 +103,45 @@ type ComplexityRoot struct {
 	DeleteJobPayload struct {
 		DeletedID  func(childComplexity int) int
 		UserErrors func(childComplexity int) int
+	}
+
+	EnrollPhonePayload struct {
+		FactorID   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	EnrollTotpPayload struct {
+		FactorID   func(childComplexity int) int
+		OtpauthURI func(childComplexity int) int
+		QRCode     func(childComplexity int) int
+		Secret     func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	EnrolmentRequired struct {
+		ExpiresAt func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Methods   func(childComplexity int) int
+	}
+
+	Factor struct {
+		CreatedAt  func(childComplexity int) int
+		Kind       func(childComplexity int) int
+		LastUsedAt func(childComplexity int) int
+		Name       func(childComplexity int) int
+		NodeID     func(childComplexity int) int
+	}
+
+	FinishPasskeyLoginPayload struct {
+		Outcome    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	FinishPasskeyRegistrationPayload struct {
+		Factor        func(childComplexity int) int
+		Outcome       func(childComplexity int) int
+		RecoveryCodes func(childComplexity int) int
+		UserErrors    func(childComplexity int) int
 	}
 
 	Job struct {
@@ -175,22 +228,43 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	MfaChallenge struct {
+		ExpiresAt      func(childComplexity int) int
+		ID             func(childComplexity int) int
+		Methods        func(childComplexity int) int
+		PasskeyOptions func(childComplexity int) int
+	}
+
 	Mutation struct {
-		CancelJob           func(childComplexity int, input CancelJobInput) int
-		ChangePassword      func(childComplexity int, input ChangePasswordInput) int
-		DeleteJob           func(childComplexity int, input DeleteJobInput) int
-		Login               func(childComplexity int, input LoginInput) int
-		Logout              func(childComplexity int) int
-		PauseQueue          func(childComplexity int, input PauseQueueInput) int
-		ProcessCSV          func(childComplexity int, input ProcessCSVInput) int
-		RefreshSession      func(childComplexity int, input *RefreshSessionInput) int
-		Register            func(childComplexity int, input RegisterInput) int
-		ResumeQueue         func(childComplexity int, input ResumeQueueInput) int
-		RetryJob            func(childComplexity int, input RetryJobInput) int
-		RevokeAllSessions   func(childComplexity int) int
-		RevokeOtherSessions func(childComplexity int) int
-		RevokeSession       func(childComplexity int, input RevokeSessionInput) int
-		SetKindLimit        func(childComplexity int, input SetKindLimitInput) int
+		CancelJob                 func(childComplexity int, input CancelJobInput) int
+		ChangePassword            func(childComplexity int, input ChangePasswordInput) int
+		ConfirmPhone              func(childComplexity int, input ConfirmPhoneInput) int
+		ConfirmTotp               func(childComplexity int, input ConfirmTotpInput) int
+		DeleteJob                 func(childComplexity int, input DeleteJobInput) int
+		EnrollPhone               func(childComplexity int, input EnrollPhoneInput) int
+		EnrollTotp                func(childComplexity int, input *EnrollTotpInput) int
+		FinishPasskeyLogin        func(childComplexity int, input FinishPasskeyLoginInput) int
+		FinishPasskeyRegistration func(childComplexity int, input FinishPasskeyRegistrationInput) int
+		Login                     func(childComplexity int, input LoginInput) int
+		Logout                    func(childComplexity int) int
+		PauseQueue                func(childComplexity int, input PauseQueueInput) int
+		ProcessCSV                func(childComplexity int, input ProcessCSVInput) int
+		RefreshSession            func(childComplexity int, input *RefreshSessionInput) int
+		RegenerateRecoveryCodes   func(childComplexity int) int
+		Register                  func(childComplexity int, input RegisterInput) int
+		RemoveFactor              func(childComplexity int, input RemoveFactorInput) int
+		ResumeQueue               func(childComplexity int, input ResumeQueueInput) int
+		RetryJob                  func(childComplexity int, input RetryJobInput) int
+		RevokeAllSessions         func(childComplexity int) int
+		RevokeOtherSessions       func(childComplexity int) int
+		RevokeSession             func(childComplexity int, input RevokeSessionInput) int
+		RevokeTrustedDevice       func(childComplexity int, input RevokeTrustedDeviceInput) int
+		SendMfaCode               func(childComplexity int, input SendMfaCodeInput) int
+		SetKindLimit              func(childComplexity int, input SetKindLimitInput) int
+		StartPasskeyLogin         func(childComplexity int, input *StartPasskeyLoginInput) int
+		StartPasskeyRegistration  func(childComplexity int, input *StartPasskeyRegistrationInput) int
+		StepUp                    func(childComplexity int) int
+		VerifyMfa                 func(childComplexity int, input VerifyMfaInput) int
 	}
 
 	PageInfo struct {
@@ -225,8 +299,18 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	RegenerateRecoveryCodesPayload struct {
+		RecoveryCodes func(childComplexity int) int
+		UserErrors    func(childComplexity int) int
+	}
+
 	RegisterPayload struct {
 		Outcome    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	RemoveFactorPayload struct {
+		FactorID   func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -252,6 +336,17 @@ type ComplexityRoot struct {
 
 	RevokeSessionPayload struct {
 		SessionID  func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	RevokeTrustedDevicePayload struct {
+		TrustedDeviceID func(childComplexity int) int
+		UserErrors      func(childComplexity int) int
+	}
+
+	SendMfaCodePayload struct {
+		ExpiresAt  func(childComplexity int) int
+		SentTo     func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -294,27 +389,63 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	StartPasskeyLoginPayload struct {
+		CeremonyID func(childComplexity int) int
+		Options    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	StartPasskeyRegistrationPayload struct {
+		CeremonyID func(childComplexity int) int
+		Options    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	StepUpPayload struct {
+		Challenge  func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	Subscription struct {
 		JobEvents  func(childComplexity int, id string, after *int) int
 		JobUpdates func(childComplexity int, filter *JobFilter) int
 	}
 
-	User struct {
+	TrustedDevice struct {
+		Agent      func(childComplexity int) int
 		CalledName func(childComplexity int) int
 		CreatedAt  func(childComplexity int) int
-		Email      func(childComplexity int) int
-		Jobs       func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
-		Locale     func(childComplexity int) int
+		ExpiresAt  func(childComplexity int) int
+		LastUsedAt func(childComplexity int) int
+		Network    func(childComplexity int) int
 		NodeID     func(childComplexity int) int
-		Roles      func(childComplexity int) int
-		Sessions   func(childComplexity int) int
-		Verified   func(childComplexity int) int
+	}
+
+	User struct {
+		CalledName        func(childComplexity int) int
+		CreatedAt         func(childComplexity int) int
+		Email             func(childComplexity int) int
+		Factors           func(childComplexity int) int
+		Jobs              func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
+		Locale            func(childComplexity int) int
+		NodeID            func(childComplexity int) int
+		RecoveryCodesLeft func(childComplexity int) int
+		Roles             func(childComplexity int) int
+		Sessions          func(childComplexity int) int
+		TrustedDevices    func(childComplexity int) int
+		Verified          func(childComplexity int) int
 	}
 
 	UserError struct {
 		Code    func(childComplexity int) int
 		Field   func(childComplexity int) int
 		Message func(childComplexity int) int
+	}
+
+	VerifyMfaPayload struct {
+		Outcome            func(childComplexity int) int
+		TrustedDeviceToken func(childComplexity int) int
+		UserErrors         func(childComplexity int) int
 	}
 }
 
@@ -400,6 +531,56 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ChangePasswordPayload.UserErrors(childComplexity), true
+
+	case "ConfirmPhonePayload.factor":
+		if e.ComplexityRoot.ConfirmPhonePayload.Factor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmPhonePayload.Factor(childComplexity), true
+	case "ConfirmPhonePayload.outcome":
+		if e.ComplexityRoot.ConfirmPhonePayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmPhonePayload.Outcome(childComplexity), true
+	case "ConfirmPhonePayload.recoveryCodes":
+		if e.ComplexityRoot.ConfirmPhonePayload.RecoveryCodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmPhonePayload.RecoveryCodes(childComplexity), true
+	case "ConfirmPhonePayload.userErrors":
+		if e.ComplexityRoot.ConfirmPhonePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmPhonePayload.UserErrors(childComplexity), true
+
+	case "ConfirmTotpPayload.factor":
+		if e.ComplexityRoot.ConfirmTotpPayload.Factor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmTotpPayload.Factor(childComplexity), true
+	case "ConfirmTotpPayload.outcome":
+		if e.ComplexityRoot.ConfirmTotpPayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmTotpPayload.Outcome(childComplexity), true
+	case "ConfirmTotpPayload.recoveryCodes":
+		if e.ComplexityRoot.ConfirmTotpPayload.RecoveryCodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmTotpPayload.RecoveryCodes(childComplexity), true
+	case "ConfirmTotpPayload.userErrors":
+		if e.ComplexityRoot.ConfirmTotpPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmTotpPayload.UserErrors(childComplexity), true
 
 	case "CsvColumn.distinct":
 		if e.ComplexityRoot.CsvColumn.Distinct == nil {
@@ -524,6 +705,138 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DeleteJobPayload.UserErrors(childComplexity), true
+
+	case "EnrollPhonePayload.factorId":
+		if e.ComplexityRoot.EnrollPhonePayload.FactorID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrollPhonePayload.FactorID(childComplexity), true
+	case "EnrollPhonePayload.userErrors":
+		if e.ComplexityRoot.EnrollPhonePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrollPhonePayload.UserErrors(childComplexity), true
+
+	case "EnrollTotpPayload.factorId":
+		if e.ComplexityRoot.EnrollTotpPayload.FactorID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrollTotpPayload.FactorID(childComplexity), true
+	case "EnrollTotpPayload.otpauthUri":
+		if e.ComplexityRoot.EnrollTotpPayload.OtpauthURI == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrollTotpPayload.OtpauthURI(childComplexity), true
+	case "EnrollTotpPayload.qrCode":
+		if e.ComplexityRoot.EnrollTotpPayload.QRCode == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrollTotpPayload.QRCode(childComplexity), true
+	case "EnrollTotpPayload.secret":
+		if e.ComplexityRoot.EnrollTotpPayload.Secret == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrollTotpPayload.Secret(childComplexity), true
+	case "EnrollTotpPayload.userErrors":
+		if e.ComplexityRoot.EnrollTotpPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrollTotpPayload.UserErrors(childComplexity), true
+
+	case "EnrolmentRequired.expiresAt":
+		if e.ComplexityRoot.EnrolmentRequired.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrolmentRequired.ExpiresAt(childComplexity), true
+	case "EnrolmentRequired.id":
+		if e.ComplexityRoot.EnrolmentRequired.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrolmentRequired.ID(childComplexity), true
+	case "EnrolmentRequired.methods":
+		if e.ComplexityRoot.EnrolmentRequired.Methods == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnrolmentRequired.Methods(childComplexity), true
+
+	case "Factor.createdAt":
+		if e.ComplexityRoot.Factor.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Factor.CreatedAt(childComplexity), true
+	case "Factor.kind":
+		if e.ComplexityRoot.Factor.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Factor.Kind(childComplexity), true
+	case "Factor.lastUsedAt":
+		if e.ComplexityRoot.Factor.LastUsedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Factor.LastUsedAt(childComplexity), true
+	case "Factor.name":
+		if e.ComplexityRoot.Factor.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Factor.Name(childComplexity), true
+	case "Factor.id":
+		if e.ComplexityRoot.Factor.NodeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Factor.NodeID(childComplexity), true
+
+	case "FinishPasskeyLoginPayload.outcome":
+		if e.ComplexityRoot.FinishPasskeyLoginPayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FinishPasskeyLoginPayload.Outcome(childComplexity), true
+	case "FinishPasskeyLoginPayload.userErrors":
+		if e.ComplexityRoot.FinishPasskeyLoginPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FinishPasskeyLoginPayload.UserErrors(childComplexity), true
+
+	case "FinishPasskeyRegistrationPayload.factor":
+		if e.ComplexityRoot.FinishPasskeyRegistrationPayload.Factor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FinishPasskeyRegistrationPayload.Factor(childComplexity), true
+	case "FinishPasskeyRegistrationPayload.outcome":
+		if e.ComplexityRoot.FinishPasskeyRegistrationPayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FinishPasskeyRegistrationPayload.Outcome(childComplexity), true
+	case "FinishPasskeyRegistrationPayload.recoveryCodes":
+		if e.ComplexityRoot.FinishPasskeyRegistrationPayload.RecoveryCodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FinishPasskeyRegistrationPayload.RecoveryCodes(childComplexity), true
+	case "FinishPasskeyRegistrationPayload.userErrors":
+		if e.ComplexityRoot.FinishPasskeyRegistrationPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FinishPasskeyRegistrationPayload.UserErrors(childComplexity), true
 
 	case "Job.artifacts":
 		if e.ComplexityRoot.Job.Artifacts == nil {
@@ -859,6 +1172,31 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LogoutPayload.UserErrors(childComplexity), true
 
+	case "MfaChallenge.expiresAt":
+		if e.ComplexityRoot.MfaChallenge.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MfaChallenge.ExpiresAt(childComplexity), true
+	case "MfaChallenge.id":
+		if e.ComplexityRoot.MfaChallenge.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MfaChallenge.ID(childComplexity), true
+	case "MfaChallenge.methods":
+		if e.ComplexityRoot.MfaChallenge.Methods == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MfaChallenge.Methods(childComplexity), true
+	case "MfaChallenge.passkeyOptions":
+		if e.ComplexityRoot.MfaChallenge.PasskeyOptions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MfaChallenge.PasskeyOptions(childComplexity), true
+
 	case "Mutation.cancelJob":
 		if e.ComplexityRoot.Mutation.CancelJob == nil {
 			break
@@ -881,6 +1219,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangePassword(childComplexity, args["input"].(ChangePasswordInput)), true
+	case "Mutation.confirmPhone":
+		if e.ComplexityRoot.Mutation.ConfirmPhone == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_confirmPhone_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ConfirmPhone(childComplexity, args["input"].(ConfirmPhoneInput)), true
+	case "Mutation.confirmTotp":
+		if e.ComplexityRoot.Mutation.ConfirmTotp == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_confirmTotp_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ConfirmTotp(childComplexity, args["input"].(ConfirmTotpInput)), true
 	case "Mutation.deleteJob":
 		if e.ComplexityRoot.Mutation.DeleteJob == nil {
 			break
@@ -892,6 +1252,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DeleteJob(childComplexity, args["input"].(DeleteJobInput)), true
+	case "Mutation.enrollPhone":
+		if e.ComplexityRoot.Mutation.EnrollPhone == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_enrollPhone_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.EnrollPhone(childComplexity, args["input"].(EnrollPhoneInput)), true
+	case "Mutation.enrollTotp":
+		if e.ComplexityRoot.Mutation.EnrollTotp == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_enrollTotp_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.EnrollTotp(childComplexity, args["input"].(*EnrollTotpInput)), true
+	case "Mutation.finishPasskeyLogin":
+		if e.ComplexityRoot.Mutation.FinishPasskeyLogin == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_finishPasskeyLogin_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.FinishPasskeyLogin(childComplexity, args["input"].(FinishPasskeyLoginInput)), true
+	case "Mutation.finishPasskeyRegistration":
+		if e.ComplexityRoot.Mutation.FinishPasskeyRegistration == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_finishPasskeyRegistration_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.FinishPasskeyRegistration(childComplexity, args["input"].(FinishPasskeyRegistrationInput)), true
 	case "Mutation.login":
 		if e.ComplexityRoot.Mutation.Login == nil {
 			break
@@ -942,6 +1346,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RefreshSession(childComplexity, args["input"].(*RefreshSessionInput)), true
+	case "Mutation.regenerateRecoveryCodes":
+		if e.ComplexityRoot.Mutation.RegenerateRecoveryCodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Mutation.RegenerateRecoveryCodes(childComplexity), true
 	case "Mutation.register":
 		if e.ComplexityRoot.Mutation.Register == nil {
 			break
@@ -953,6 +1363,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.Register(childComplexity, args["input"].(RegisterInput)), true
+	case "Mutation.removeFactor":
+		if e.ComplexityRoot.Mutation.RemoveFactor == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_removeFactor_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RemoveFactor(childComplexity, args["input"].(RemoveFactorInput)), true
 	case "Mutation.resumeQueue":
 		if e.ComplexityRoot.Mutation.ResumeQueue == nil {
 			break
@@ -998,6 +1419,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokeSession(childComplexity, args["input"].(RevokeSessionInput)), true
+	case "Mutation.revokeTrustedDevice":
+		if e.ComplexityRoot.Mutation.RevokeTrustedDevice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeTrustedDevice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeTrustedDevice(childComplexity, args["input"].(RevokeTrustedDeviceInput)), true
+	case "Mutation.sendMfaCode":
+		if e.ComplexityRoot.Mutation.SendMfaCode == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_sendMfaCode_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SendMfaCode(childComplexity, args["input"].(SendMfaCodeInput)), true
 	case "Mutation.setKindLimit":
 		if e.ComplexityRoot.Mutation.SetKindLimit == nil {
 			break
@@ -1009,6 +1452,45 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SetKindLimit(childComplexity, args["input"].(SetKindLimitInput)), true
+	case "Mutation.startPasskeyLogin":
+		if e.ComplexityRoot.Mutation.StartPasskeyLogin == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_startPasskeyLogin_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.StartPasskeyLogin(childComplexity, args["input"].(*StartPasskeyLoginInput)), true
+	case "Mutation.startPasskeyRegistration":
+		if e.ComplexityRoot.Mutation.StartPasskeyRegistration == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_startPasskeyRegistration_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.StartPasskeyRegistration(childComplexity, args["input"].(*StartPasskeyRegistrationInput)), true
+	case "Mutation.stepUp":
+		if e.ComplexityRoot.Mutation.StepUp == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Mutation.StepUp(childComplexity), true
+	case "Mutation.verifyMfa":
+		if e.ComplexityRoot.Mutation.VerifyMfa == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_verifyMfa_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.VerifyMfa(childComplexity, args["input"].(VerifyMfaInput)), true
 
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
@@ -1137,6 +1619,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RefreshSessionPayload.UserErrors(childComplexity), true
 
+	case "RegenerateRecoveryCodesPayload.recoveryCodes":
+		if e.ComplexityRoot.RegenerateRecoveryCodesPayload.RecoveryCodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegenerateRecoveryCodesPayload.RecoveryCodes(childComplexity), true
+	case "RegenerateRecoveryCodesPayload.userErrors":
+		if e.ComplexityRoot.RegenerateRecoveryCodesPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegenerateRecoveryCodesPayload.UserErrors(childComplexity), true
+
 	case "RegisterPayload.outcome":
 		if e.ComplexityRoot.RegisterPayload.Outcome == nil {
 			break
@@ -1149,6 +1644,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RegisterPayload.UserErrors(childComplexity), true
+
+	case "RemoveFactorPayload.factorId":
+		if e.ComplexityRoot.RemoveFactorPayload.FactorID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RemoveFactorPayload.FactorID(childComplexity), true
+	case "RemoveFactorPayload.userErrors":
+		if e.ComplexityRoot.RemoveFactorPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RemoveFactorPayload.UserErrors(childComplexity), true
 
 	case "ResumeQueuePayload.queue":
 		if e.ComplexityRoot.ResumeQueuePayload.Queue == nil {
@@ -1214,6 +1722,38 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RevokeSessionPayload.UserErrors(childComplexity), true
+
+	case "RevokeTrustedDevicePayload.trustedDeviceId":
+		if e.ComplexityRoot.RevokeTrustedDevicePayload.TrustedDeviceID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeTrustedDevicePayload.TrustedDeviceID(childComplexity), true
+	case "RevokeTrustedDevicePayload.userErrors":
+		if e.ComplexityRoot.RevokeTrustedDevicePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeTrustedDevicePayload.UserErrors(childComplexity), true
+
+	case "SendMfaCodePayload.expiresAt":
+		if e.ComplexityRoot.SendMfaCodePayload.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SendMfaCodePayload.ExpiresAt(childComplexity), true
+	case "SendMfaCodePayload.sentTo":
+		if e.ComplexityRoot.SendMfaCodePayload.SentTo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SendMfaCodePayload.SentTo(childComplexity), true
+	case "SendMfaCodePayload.userErrors":
+		if e.ComplexityRoot.SendMfaCodePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SendMfaCodePayload.UserErrors(childComplexity), true
 
 	case "Session.userAgent":
 		if e.ComplexityRoot.Session.Agent == nil {
@@ -1364,6 +1904,57 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SetKindLimitPayload.UserErrors(childComplexity), true
 
+	case "StartPasskeyLoginPayload.ceremonyId":
+		if e.ComplexityRoot.StartPasskeyLoginPayload.CeremonyID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartPasskeyLoginPayload.CeremonyID(childComplexity), true
+	case "StartPasskeyLoginPayload.options":
+		if e.ComplexityRoot.StartPasskeyLoginPayload.Options == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartPasskeyLoginPayload.Options(childComplexity), true
+	case "StartPasskeyLoginPayload.userErrors":
+		if e.ComplexityRoot.StartPasskeyLoginPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartPasskeyLoginPayload.UserErrors(childComplexity), true
+
+	case "StartPasskeyRegistrationPayload.ceremonyId":
+		if e.ComplexityRoot.StartPasskeyRegistrationPayload.CeremonyID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartPasskeyRegistrationPayload.CeremonyID(childComplexity), true
+	case "StartPasskeyRegistrationPayload.options":
+		if e.ComplexityRoot.StartPasskeyRegistrationPayload.Options == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartPasskeyRegistrationPayload.Options(childComplexity), true
+	case "StartPasskeyRegistrationPayload.userErrors":
+		if e.ComplexityRoot.StartPasskeyRegistrationPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartPasskeyRegistrationPayload.UserErrors(childComplexity), true
+
+	case "StepUpPayload.challenge":
+		if e.ComplexityRoot.StepUpPayload.Challenge == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StepUpPayload.Challenge(childComplexity), true
+	case "StepUpPayload.userErrors":
+		if e.ComplexityRoot.StepUpPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StepUpPayload.UserErrors(childComplexity), true
+
 	case "Subscription.jobEvents":
 		if e.ComplexityRoot.Subscription.JobEvents == nil {
 			break
@@ -1387,6 +1978,49 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Subscription.JobUpdates(childComplexity, args["filter"].(*JobFilter)), true
 
+	case "TrustedDevice.userAgent":
+		if e.ComplexityRoot.TrustedDevice.Agent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrustedDevice.Agent(childComplexity), true
+	case "TrustedDevice.name":
+		if e.ComplexityRoot.TrustedDevice.CalledName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrustedDevice.CalledName(childComplexity), true
+	case "TrustedDevice.createdAt":
+		if e.ComplexityRoot.TrustedDevice.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrustedDevice.CreatedAt(childComplexity), true
+	case "TrustedDevice.expiresAt":
+		if e.ComplexityRoot.TrustedDevice.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrustedDevice.ExpiresAt(childComplexity), true
+	case "TrustedDevice.lastUsedAt":
+		if e.ComplexityRoot.TrustedDevice.LastUsedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrustedDevice.LastUsedAt(childComplexity), true
+	case "TrustedDevice.network":
+		if e.ComplexityRoot.TrustedDevice.Network == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrustedDevice.Network(childComplexity), true
+	case "TrustedDevice.id":
+		if e.ComplexityRoot.TrustedDevice.NodeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrustedDevice.NodeID(childComplexity), true
+
 	case "User.name":
 		if e.ComplexityRoot.User.CalledName == nil {
 			break
@@ -1405,6 +2039,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.Email(childComplexity), true
+	case "User.factors":
+		if e.ComplexityRoot.User.Factors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.Factors(childComplexity), true
 	case "User.jobs":
 		if e.ComplexityRoot.User.Jobs == nil {
 			break
@@ -1428,6 +2068,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.NodeID(childComplexity), true
+	case "User.recoveryCodesLeft":
+		if e.ComplexityRoot.User.RecoveryCodesLeft == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.RecoveryCodesLeft(childComplexity), true
 	case "User.roles":
 		if e.ComplexityRoot.User.Roles == nil {
 			break
@@ -1440,6 +2086,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.Sessions(childComplexity), true
+	case "User.trustedDevices":
+		if e.ComplexityRoot.User.TrustedDevices == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.TrustedDevices(childComplexity), true
 	case "User.emailVerified":
 		if e.ComplexityRoot.User.Verified == nil {
 			break
@@ -1465,6 +2117,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.UserError.Message(childComplexity), true
+
+	case "VerifyMfaPayload.outcome":
+		if e.ComplexityRoot.VerifyMfaPayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyMfaPayload.Outcome(childComplexity), true
+	case "VerifyMfaPayload.trustedDeviceToken":
+		if e.ComplexityRoot.VerifyMfaPayload.TrustedDeviceToken == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyMfaPayload.TrustedDeviceToken(childComplexity), true
+	case "VerifyMfaPayload.userErrors":
+		if e.ComplexityRoot.VerifyMfaPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyMfaPayload.UserErrors(childComplexity), true
 
 	}
 	return 0, false
@@ -1665,9 +2336,9 @@ directive @public on FIELD_DEFINITION
 
 "Only a signed-in caller may use this field; all others get UNAUTHENTICATED."
 directive @auth(
-  "The assurance level the session must have: 1 for one factor, 2 for two. Less is STEP_UP_REQUIRED."
+  "The assurance level the session must have: 1 for one factor, 2 for two. Less is STEP_UP_REQUIRED: see stepUp. For an account without a second factor, one shown within ten minutes stands in for two."
   aal: Int = 1
-  "How many seconds ago the person may have signed in at the most. More is STEP_UP_REQUIRED."
+  "How many seconds ago the person may have proved who they are at the most. More is STEP_UP_REQUIRED: see stepUp."
   maxAge: Int
   "Whether the e-mail address must be confirmed. FORBIDDEN while it is not."
   verified: Boolean = false
@@ -1765,6 +2436,12 @@ enum UserErrorCode {
   EMPTY_FILE
   "The value or file is too large."
   TOO_LARGE
+  "The code is wrong, was used already or is no longer good."
+  INVALID_CODE
+  "The challenge is unknown, has expired, was answered or tried too often: sign in again."
+  CHALLENGE_EXPIRED
+  "The passkey was not accepted."
+  PASSKEY_REFUSED
 }
 
 "One reason why an input was refused, which the person can mend."
@@ -1798,6 +2475,408 @@ type Mutation
 
 "What can be watched."
 type Subscription
+`, BuiltIn: false},
+	{Name: "../schema/factor.graphqls", Input: `"How a challenge is answered."
+enum MfaMethod {
+  "A code of an authenticator app (RFC 6238)."
+  TOTP
+  "A passkey or security key (Web Authentication)."
+  PASSKEY
+  "A code by SMS; ask for it with sendMfaCode."
+  SMS
+  "A code to the confirmed e-mail address; ask for it with sendMfaCode."
+  EMAIL
+  "One of the recovery codes, each of which is good once."
+  RECOVERY_CODE
+  "The account's password."
+  PASSWORD
+}
+
+"What a second factor is."
+enum FactorKind {
+  "An authenticator app."
+  TOTP
+  "A phone that gets codes by SMS."
+  PHONE
+  "A passkey or security key."
+  PASSKEY
+}
+
+"A question to answer with verifyMfa before one is let in, or before one may do something. At most 5 tries, once."
+type MfaChallenge {
+  "The challenge's id, chl_…: a secret of whoever has shown the first factor."
+  id: ID!
+  "By what it can be answered."
+  methods: [MfaMethod!]!
+  "When it ends, 5 minutes after it began."
+  expiresAt: Time!
+  "For PublicKeyCredential.parseRequestOptionsFromJSON, to answer by PASSKEY; null when that is no method."
+  passkeyOptions: JSON
+}
+
+"The account must have a second factor and has none: enrol one with this id as challengeId, which signs in."
+type EnrolmentRequired {
+  "The challenge's id, chl_…: a secret of whoever has shown the first factor."
+  id: ID!
+  "What can be enrolled."
+  methods: [MfaMethod!]!
+  "When it ends, 5 minutes after it began."
+  expiresAt: Time!
+}
+
+"A second factor of an account."
+type Factor implements Node {
+  "The factor's id, fac_…."
+  id: ID!
+  "What it is."
+  kind: FactorKind!
+  "What the person calls it."
+  name: String!
+  "When it was added."
+  createdAt: Time!
+  "When it was last used; null when it was not since it was added."
+  lastUsedAt: Time
+}
+
+"A device on which its owner is asked for no second factor when they sign in. It never stands in for a step-up."
+type TrustedDevice implements Node {
+  "The device's id, tdv_…."
+  id: ID!
+  "What the person calls it; null when they have not said."
+  name: String
+  "The program that signed in, as it named itself."
+  userAgent: String!
+  "The network where it was trusted: the first 24 bits of an IPv4 address, 48 of an IPv6 one."
+  network: String!
+  "When it was trusted."
+  createdAt: Time!
+  "When it last signed in."
+  lastUsedAt: Time!
+  "When it is trusted no more, 30 days after it was trusted."
+  expiresAt: Time!
+}
+
+extend type User {
+  "The second factors, oldest first, at most 26."
+  factors: [Factor!]
+  "How many recovery codes are left, 0 to 10."
+  recoveryCodesLeft: Int
+  "The devices that are trusted, newest first, at most 20."
+  trustedDevices: [TrustedDevice!]
+}
+
+extend type Mutation {
+  "Answers a challenge. A right answer signs the person in or, after stepUp, raises the session that asks."
+  verifyMfa(
+    "The answer."
+    input: VerifyMfaInput!
+  ): VerifyMfaPayload! @public
+  "Sends the code that answers a challenge, in place of one sent before; at most 3 for one challenge."
+  sendMfaCode(
+    "For which challenge, and how."
+    input: SendMfaCodeInput!
+  ): SendMfaCodePayload! @public
+  "Asks for a proof of who one is, by a second factor or, for an account without one, by password. Answer with verifyMfa within the session."
+  stepUp: StepUpPayload! @auth
+  "Begins to add an authenticator app. It counts once confirmTotp has seen its first code, within 15 minutes."
+  enrollTotp(
+    "The app."
+    input: EnrollTotpInput
+  ): EnrollTotpPayload! @public
+  "Adds an authenticator app for good."
+  confirmTotp(
+    "The app's first code."
+    input: ConfirmTotpInput!
+  ): ConfirmTotpPayload! @public
+  "Begins to add a phone and sends it a code, good for 10 minutes and 5 tries."
+  enrollPhone(
+    "The phone."
+    input: EnrollPhoneInput!
+  ): EnrollPhonePayload! @public
+  "Adds a phone for good."
+  confirmPhone(
+    "The code that came by SMS."
+    input: ConfirmPhoneInput!
+  ): ConfirmPhonePayload! @public
+  "Begins to add a passkey."
+  startPasskeyRegistration(
+    "For whom."
+    input: StartPasskeyRegistrationInput
+  ): StartPasskeyRegistrationPayload! @public
+  "Adds a passkey for good."
+  finishPasskeyRegistration(
+    "What the browser made."
+    input: FinishPasskeyRegistrationInput!
+  ): FinishPasskeyRegistrationPayload! @public
+  "Removes a second factor. With the last one go recovery codes and trusted devices."
+  removeFactor(
+    "Which factor."
+    input: RemoveFactorInput!
+  ): RemoveFactorPayload! @auth(aal: 2, maxAge: 600)
+  "Gives ten recovery codes in place of those that are left."
+  regenerateRecoveryCodes: RegenerateRecoveryCodesPayload! @auth(aal: 2, maxAge: 600)
+  "Begins a sign-in with a passkey alone. The answer is of the same form whether or not an address has an account."
+  startPasskeyLogin(
+    "Whose passkeys; any that the person picks when left out."
+    input: StartPasskeyLoginInput
+  ): StartPasskeyLoginPayload! @public
+  "Signs a person in with a passkey. One that verified its user, by PIN or biometry, is two factors at once."
+  finishPasskeyLogin(
+    "What the browser made."
+    input: FinishPasskeyLoginInput!
+  ): FinishPasskeyLoginPayload! @public
+  "Asks for the second factor again on a device."
+  revokeTrustedDevice(
+    "Which device."
+    input: RevokeTrustedDeviceInput!
+  ): RevokeTrustedDevicePayload! @auth
+}
+
+"An answer to a challenge."
+input VerifyMfaInput {
+  "The challenge's id."
+  challengeId: ID!
+  "How it is answered."
+  method: MfaMethod!
+  "The code or, by PASSWORD, the password."
+  code: String
+  "By PASSKEY: what the browser's credential.toJSON() gave."
+  passkeyResponse: JSON
+  "Whether to ask for no second factor on this device for 30 days."
+  trustDevice: Boolean = false
+}
+
+"What verifyMfa did."
+type VerifyMfaPayload {
+  "The session; null when the answer was refused."
+  outcome: LoginOutcome
+  "With trustDevice: the token to send as device.trustToken at the next sign-in; null in cookie mode, where it is a cookie."
+  trustedDeviceToken: String
+  "Why the answer was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which code to send."
+input SendMfaCodeInput {
+  "The challenge's id."
+  challengeId: ID!
+  "How: SMS or EMAIL."
+  method: MfaMethod!
+}
+
+"What sendMfaCode did."
+type SendMfaCodePayload {
+  "Where the code went, with most of it left out; null when refused."
+  sentTo: String
+  "Until when the code answers the challenge."
+  expiresAt: Time
+  "Why no code was sent; empty on success."
+  userErrors: [UserError!]!
+}
+
+"What stepUp did."
+type StepUpPayload {
+  "The challenge to answer; null when refused."
+  challenge: MfaChallenge
+  "Why there is no challenge; empty on success."
+  userErrors: [UserError!]!
+}
+
+"An authenticator app to add."
+input EnrollTotpInput {
+  "What to call it, at most 200 characters."
+  name: String
+  "The id of EnrolmentRequired, for who is not signed in yet."
+  challengeId: ID
+}
+
+"What enrollTotp did."
+type EnrollTotpPayload {
+  "The secret to type into the app, as 32 characters of base32. It is shown once."
+  secret: String
+  "The secret as an otpauth URI, for a link on the phone itself."
+  otpauthUri: String
+  "The same as a QR code: a PNG as a data URI."
+  qrCode: String
+  "The id for confirmTotp."
+  factorId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"The first code of an authenticator app."
+input ConfirmTotpInput {
+  "The id that enrollTotp gave."
+  factorId: ID!
+  "The six digits that the app shows."
+  code: String!
+  "The id of EnrolmentRequired, for who is not signed in yet."
+  challengeId: ID
+}
+
+"What confirmTotp did."
+type ConfirmTotpPayload {
+  "The factor; null when refused."
+  factor: Factor
+  "Ten codes for the day the phone is gone, shown once; null when the account has some already."
+  recoveryCodes: [String!]
+  "The session of who had to enrol to be let in."
+  outcome: LoginOutcome
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"A phone to add."
+input EnrollPhoneInput {
+  "The number with its country, e.g. +49 170 1234567."
+  phoneNumber: String!
+  "What to call it, at most 200 characters."
+  name: String
+  "The id of EnrolmentRequired, for who is not signed in yet."
+  challengeId: ID
+}
+
+"What enrollPhone did."
+type EnrollPhonePayload {
+  "The id for confirmPhone; null when refused."
+  factorId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"The code that came by SMS."
+input ConfirmPhoneInput {
+  "The id that enrollPhone gave."
+  factorId: ID!
+  "The six digits."
+  code: String!
+  "The id of EnrolmentRequired, for who is not signed in yet."
+  challengeId: ID
+}
+
+"What confirmPhone did."
+type ConfirmPhonePayload {
+  "The factor; null when refused."
+  factor: Factor
+  "Ten codes for the day the phone is gone, shown once; null when the account has some already."
+  recoveryCodes: [String!]
+  "The session of who had to enrol to be let in."
+  outcome: LoginOutcome
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"For whom a passkey is made."
+input StartPasskeyRegistrationInput {
+  "The id of EnrolmentRequired, for who is not signed in yet."
+  challengeId: ID
+}
+
+"What startPasskeyRegistration did."
+type StartPasskeyRegistrationPayload {
+  "The id for finishPasskeyRegistration, good once and for 5 minutes; null when refused."
+  ceremonyId: ID
+  "For PublicKeyCredential.parseCreationOptionsFromJSON."
+  options: JSON
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"A passkey that the browser has made."
+input FinishPasskeyRegistrationInput {
+  "The id that startPasskeyRegistration gave."
+  ceremonyId: ID!
+  "What the browser's credential.toJSON() gave, at most 64 KiB."
+  response: JSON!
+  "What to call it, at most 200 characters."
+  name: String
+  "The id of EnrolmentRequired, for who is not signed in yet."
+  challengeId: ID
+}
+
+"What finishPasskeyRegistration did."
+type FinishPasskeyRegistrationPayload {
+  "The factor; null when refused."
+  factor: Factor
+  "Ten codes for the day the device is gone, shown once; null when the account has some already."
+  recoveryCodes: [String!]
+  "The session of who had to enrol to be let in."
+  outcome: LoginOutcome
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which factor to remove."
+input RemoveFactorInput {
+  "The factor's id."
+  factorId: ID!
+}
+
+"What removeFactor did."
+type RemoveFactorPayload {
+  "The id of the factor that was removed; null when refused."
+  factorId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"What regenerateRecoveryCodes did."
+type RegenerateRecoveryCodesPayload {
+  "Ten codes, shown once; null when refused."
+  recoveryCodes: [String!]
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Whose passkeys to look for."
+input StartPasskeyLoginInput {
+  "The account's e-mail address."
+  email: String
+}
+
+"What startPasskeyLogin did."
+type StartPasskeyLoginPayload {
+  "The id for finishPasskeyLogin, good once and for 5 minutes; null when refused."
+  ceremonyId: ID
+  "For PublicKeyCredential.parseRequestOptionsFromJSON."
+  options: JSON
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"A passkey's answer."
+input FinishPasskeyLoginInput {
+  "The id that startPasskeyLogin gave."
+  ceremonyId: ID!
+  "What the browser's credential.toJSON() gave, at most 64 KiB."
+  response: JSON!
+  "Whether to stay signed in for up to 30 days rather than one."
+  rememberMe: Boolean = false
+  "The device that the person uses, so that they know it again in the list of sessions."
+  device: DeviceInput
+}
+
+"What finishPasskeyLogin did."
+type FinishPasskeyLoginPayload {
+  "Null when the attempt was refused."
+  outcome: LoginOutcome
+  "Why the attempt was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which device to trust no more."
+input RevokeTrustedDeviceInput {
+  "The device's id."
+  trustedDeviceId: ID!
+}
+
+"What revokeTrustedDevice did."
+type RevokeTrustedDevicePayload {
+  "The id of the device; null when refused."
+  trustedDeviceId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
 `, BuiltIn: false},
 	{Name: "../schema/jobs.graphqls", Input: `extend type Mutation {
   "Reads a CSV of any size in the background: what its columns hold, which rows are bad, and a clean copy as JSON Lines. Give exactly one of file, text and url."
@@ -1897,8 +2976,8 @@ type CsvReject {
   reason: String!
 }
 `, BuiltIn: false},
-	{Name: "../schema/login.graphqls", Input: `"What a sign-in leads to."
-union LoginOutcome = SessionTokens
+	{Name: "../schema/login.graphqls", Input: `"What a sign-in leads to: a session, or a question to answer first."
+union LoginOutcome = SessionTokens | MfaChallenge | EnrolmentRequired
 
 "A session and the tokens that stand for it. In cookie mode the tokens travel as cookies and are null here."
 type SessionTokens {
@@ -1906,7 +2985,7 @@ type SessionTokens {
   accessToken: String
   "When the access token expires; refresh it before."
   accessTokenExpiresAt: Time!
-  "The token that refreshSession takes, once; null in cookie mode."
+  "The token that refreshSession takes, once; null in cookie mode, and after a step-up, where the one that the client holds stays good."
   refreshToken: String
   "When the refresh token expires unless it is used before."
   refreshTokenExpiresAt: Time!
@@ -1922,6 +3001,8 @@ input DeviceInput {
   id: String!
   "What the person calls it, at most 100 characters."
   name: String
+  "The trustedDeviceToken that verifyMfa gave on this device; left out in cookie mode."
+  trustToken: String
 }
 
 "Who signs in."
@@ -2516,6 +3597,34 @@ func (ec *executionContext) childFields_ChangePasswordPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type ChangePasswordPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ConfirmPhonePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "factor":
+		return ec.fieldContext_ConfirmPhonePayload_factor(ctx, field)
+	case "recoveryCodes":
+		return ec.fieldContext_ConfirmPhonePayload_recoveryCodes(ctx, field)
+	case "outcome":
+		return ec.fieldContext_ConfirmPhonePayload_outcome(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ConfirmPhonePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConfirmPhonePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ConfirmTotpPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "factor":
+		return ec.fieldContext_ConfirmTotpPayload_factor(ctx, field)
+	case "recoveryCodes":
+		return ec.fieldContext_ConfirmTotpPayload_recoveryCodes(ctx, field)
+	case "outcome":
+		return ec.fieldContext_ConfirmTotpPayload_outcome(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ConfirmTotpPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConfirmTotpPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CsvColumn(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "name":
@@ -2556,6 +3665,72 @@ func (ec *executionContext) childFields_DeleteJobPayload(ctx context.Context, fi
 		return ec.fieldContext_DeleteJobPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteJobPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_EnrollPhonePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "factorId":
+		return ec.fieldContext_EnrollPhonePayload_factorId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_EnrollPhonePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EnrollPhonePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_EnrollTotpPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "secret":
+		return ec.fieldContext_EnrollTotpPayload_secret(ctx, field)
+	case "otpauthUri":
+		return ec.fieldContext_EnrollTotpPayload_otpauthUri(ctx, field)
+	case "qrCode":
+		return ec.fieldContext_EnrollTotpPayload_qrCode(ctx, field)
+	case "factorId":
+		return ec.fieldContext_EnrollTotpPayload_factorId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_EnrollTotpPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EnrollTotpPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Factor(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Factor_id(ctx, field)
+	case "kind":
+		return ec.fieldContext_Factor_kind(ctx, field)
+	case "name":
+		return ec.fieldContext_Factor_name(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Factor_createdAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_Factor_lastUsedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Factor", field.Name)
+}
+
+func (ec *executionContext) childFields_FinishPasskeyLoginPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcome":
+		return ec.fieldContext_FinishPasskeyLoginPayload_outcome(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_FinishPasskeyLoginPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FinishPasskeyLoginPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_FinishPasskeyRegistrationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "factor":
+		return ec.fieldContext_FinishPasskeyRegistrationPayload_factor(ctx, field)
+	case "recoveryCodes":
+		return ec.fieldContext_FinishPasskeyRegistrationPayload_recoveryCodes(ctx, field)
+	case "outcome":
+		return ec.fieldContext_FinishPasskeyRegistrationPayload_outcome(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_FinishPasskeyRegistrationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FinishPasskeyRegistrationPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Job(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2726,6 +3901,20 @@ func (ec *executionContext) childFields_LogoutPayload(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type LogoutPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_MfaChallenge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_MfaChallenge_id(ctx, field)
+	case "methods":
+		return ec.fieldContext_MfaChallenge_methods(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_MfaChallenge_expiresAt(ctx, field)
+	case "passkeyOptions":
+		return ec.fieldContext_MfaChallenge_passkeyOptions(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MfaChallenge", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -2770,6 +3959,16 @@ func (ec *executionContext) childFields_RefreshSessionPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type RefreshSessionPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RegenerateRecoveryCodesPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "recoveryCodes":
+		return ec.fieldContext_RegenerateRecoveryCodesPayload_recoveryCodes(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RegenerateRecoveryCodesPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegenerateRecoveryCodesPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RegisterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "outcome":
@@ -2778,6 +3977,16 @@ func (ec *executionContext) childFields_RegisterPayload(ctx context.Context, fie
 		return ec.fieldContext_RegisterPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RegisterPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RemoveFactorPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "factorId":
+		return ec.fieldContext_RemoveFactorPayload_factorId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RemoveFactorPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RemoveFactorPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ResumeQueuePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2828,6 +4037,28 @@ func (ec *executionContext) childFields_RevokeSessionPayload(ctx context.Context
 		return ec.fieldContext_RevokeSessionPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RevokeSessionPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RevokeTrustedDevicePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "trustedDeviceId":
+		return ec.fieldContext_RevokeTrustedDevicePayload_trustedDeviceId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RevokeTrustedDevicePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeTrustedDevicePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SendMfaCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "sentTo":
+		return ec.fieldContext_SendMfaCodePayload_sentTo(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_SendMfaCodePayload_expiresAt(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_SendMfaCodePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SendMfaCodePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2890,6 +4121,60 @@ func (ec *executionContext) childFields_SetKindLimitPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type SetKindLimitPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_StartPasskeyLoginPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "ceremonyId":
+		return ec.fieldContext_StartPasskeyLoginPayload_ceremonyId(ctx, field)
+	case "options":
+		return ec.fieldContext_StartPasskeyLoginPayload_options(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_StartPasskeyLoginPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StartPasskeyLoginPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_StartPasskeyRegistrationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "ceremonyId":
+		return ec.fieldContext_StartPasskeyRegistrationPayload_ceremonyId(ctx, field)
+	case "options":
+		return ec.fieldContext_StartPasskeyRegistrationPayload_options(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_StartPasskeyRegistrationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StartPasskeyRegistrationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_StepUpPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "challenge":
+		return ec.fieldContext_StepUpPayload_challenge(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_StepUpPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StepUpPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_TrustedDevice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_TrustedDevice_id(ctx, field)
+	case "name":
+		return ec.fieldContext_TrustedDevice_name(ctx, field)
+	case "userAgent":
+		return ec.fieldContext_TrustedDevice_userAgent(ctx, field)
+	case "network":
+		return ec.fieldContext_TrustedDevice_network(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_TrustedDevice_createdAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_TrustedDevice_lastUsedAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_TrustedDevice_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TrustedDevice", field.Name)
+}
+
 func (ec *executionContext) childFields_User(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2910,6 +4195,12 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_sessions(ctx, field)
 	case "jobs":
 		return ec.fieldContext_User_jobs(ctx, field)
+	case "factors":
+		return ec.fieldContext_User_factors(ctx, field)
+	case "recoveryCodesLeft":
+		return ec.fieldContext_User_recoveryCodesLeft(ctx, field)
+	case "trustedDevices":
+		return ec.fieldContext_User_trustedDevices(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type User", field.Name)
 }
@@ -2924,6 +4215,18 @@ func (ec *executionContext) childFields_UserError(ctx context.Context, field gra
 		return ec.fieldContext_UserError_message(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UserError", field.Name)
+}
+
+func (ec *executionContext) childFields_VerifyMfaPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcome":
+		return ec.fieldContext_VerifyMfaPayload_outcome(ctx, field)
+	case "trustedDeviceToken":
+		return ec.fieldContext_VerifyMfaPayload_trustedDeviceToken(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_VerifyMfaPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VerifyMfaPayload", field.Name)
 }
 
 func (ec *executionContext) childFields___Directive(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -11,6 +11,8 @@ package login
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"gatehouse/account"
 	"gatehouse/audit"
@@ -27,6 +29,7 @@ type Client struct {
 	Device   session.Device
 	Mode     session.Mode // "": session.Bearer
 	Remember bool
+	Trust    string // the token of a trusted device; "" when there is none
 }
 
 // Attempt is a sign-in with a password.
@@ -42,15 +45,22 @@ type Registration struct {
 	Client
 }
 
-// Outcome is what an attempt came to: tokens of a new session. The zero Outcome says that the address
-// must be confirmed first.
+// Outcome is what an attempt came to: tokens of a session, or a challenge to answer first. The zero
+// Outcome says that the address must be confirmed first.
 type Outcome struct {
-	Tokens session.Tokens
-	User   account.User
+	Tokens    session.Tokens
+	User      account.User
+	Challenge Challenge
+
+	Trust      string    // the token of the device, when it is trusted from now on
+	TrustUntil time.Time // how long
 }
 
 // SignedIn reports whether there is a session.
-func (o Outcome) SignedIn() bool { return o.User.ID != "" }
+func (o Outcome) SignedIn() bool { return o.Tokens.Session.ID != "" }
+
+// Challenged reports whether there is a challenge.
+func (o Outcome) Challenged() bool { return o.Challenge.ID != "" }
 
 // Logins is the ways into a deployment. Its methods may be called from many goroutines.
 type Logins struct {
@@ -140,10 +150,79 @@ type way struct {
 
 var byPassword = way{"pwd", viewer.AAL1}
 
-// enterTx starts the session of a person who has shown who they are. Every way in ends here.
+// byMail is the method of a way that begins in the person's mailbox: a code or link by mail.
+const byMail = "otp"
+
+// enterTx decides what a person gets who has shown who they are: a session, or a challenge where a
+// second factor is asked for, or one that can only enrol where the account must have a factor and has
+// none. Every way in ends here.
 func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, client Client, by way) (Outcome, error) {
+	if by.level >= viewer.AAL2 {
+		return l.beginTx(ctx, tx, user, client, by.level, []string{by.method, "mfa"})
+	}
+	standing, err := l.accounts.StandingOf(ctx, tx, user)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if !standing.Asked() && !standing.Enforced {
+		return l.beginTx(ctx, tx, user, client, by.level, []string{by.method})
+	}
+	w := waiting{purpose: toSignIn, content: content{
+		Shown: []string{by.method}, Level: viewer.AAL2, Mode: client.mode(), Remember: client.Remember, Device: client.Device,
+	}}
+	if w.methods, err = l.secondBy(ctx, tx, user, standing, by); err != nil {
+		return Outcome{}, err
+	}
+	if standing.Asked() {
+		trusted, err := l.accounts.TrustsTx(ctx, tx, user.ID, client.Trust)
+		if err != nil {
+			return Outcome{}, err
+		}
+		if trusted {
+			return l.beginTx(ctx, tx, user, client, by.level, []string{by.method})
+		}
+	}
+	if len(w.methods) == 0 {
+		w.purpose, w.methods = toEnroll, l.accounts.Enrollable()
+		if standing.Enrolled || len(w.methods) == 0 {
+			return Outcome{}, fault.New(fault.WrongState, "", "Your second factor cannot be used with this way to sign in. Take another one.")
+		}
+	}
+	challenge, err := l.challengeTx(ctx, tx, user, w)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Challenge: challenge}, l.audit.RecordTx(ctx, tx, audit.Event{
+		Action: audit.LoginChallenged, By: viewer.Viewer{User: user.ID}, Subject: user.ID,
+		Network: session.Network(client.IP), Details: map[string]string{"method": by.method, "purpose": string(w.purpose)},
+	})
+}
+
+// secondBy returns the methods by which a challenge after by can be answered.
+func (l *Logins) secondBy(ctx context.Context, tx *store.Tx, user account.User, standing account.Standing, by way) ([]account.Method, error) {
+	methods := beside(by.method, standing.Methods)
+	if !isPasskey(by.method) {
+		return methods, nil
+	}
+	has, err := l.accounts.HasPassword(ctx, tx, user.ID)
+	if has {
+		methods = append(methods, account.Password)
+	}
+	return methods, err
+}
+
+// mode is the mode with its default.
+func (c Client) mode() session.Mode {
+	if c.Mode == "" {
+		return session.Bearer
+	}
+	return c.Mode
+}
+
+// beginTx starts a session.
+func (l *Logins) beginTx(ctx context.Context, tx *store.Tx, user account.User, client Client, level viewer.Level, shown []string) (Outcome, error) {
 	tokens, err := l.sessions.StartTx(ctx, tx, session.Start{
-		User: user.ID, Level: by.level, Methods: []string{by.method}, Remember: client.Remember,
+		User: user.ID, Level: level, Methods: shown, Remember: client.Remember,
 		Mode: client.Mode, Device: client.Device, Origin: client.Origin,
 	})
 	if err != nil {
@@ -151,7 +230,7 @@ func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, c
 	}
 	err = l.audit.RecordTx(ctx, tx, audit.Event{
 		Action: audit.LoginSucceeded, By: viewer.Viewer{User: user.ID}, Subject: user.ID,
-		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": by.method},
+		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": strings.Join(shown, " ")},
 	})
 	return Outcome{Tokens: tokens, User: user}, err
 }

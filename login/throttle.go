@@ -9,6 +9,7 @@ import (
 	"gatehouse/account"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/limit"
+	"gatehouse/internal/viewer"
 	"gatehouse/session"
 )
 
@@ -26,6 +27,13 @@ type Limits struct {
 
 	RegisterIP      limit.Rule // accounts made from an IP address; default: 20 at once, then one a minute
 	RegisterNetwork limit.Rule // accounts made from a network; default: 100 at once, then ten a minute
+
+	// Answers and codes count for the account and, apart, for each device that has signed in to it before
+	// and each session that steps up: whoever knows the password cannot use up the owner's tries.
+	Answers        limit.Rule // tries of second factors; default: 50 at once, then one each 5 min
+	AnswersNetwork limit.Rule // those from one network; default: 10 at once, then one a minute
+	Codes          limit.Rule // codes by mail and SMS; default: 20 at once, then one each 5 min
+	CodesNetwork   limit.Rule // those asked for from one network; default: 5 at once, then one each 2 min
 }
 
 func (l Limits) withDefaults() Limits {
@@ -38,6 +46,10 @@ func (l Limits) withDefaults() Limits {
 		{&l.Network, limit.Rule{Name: "login-network", Limit: 300, Per: time.Minute, Burst: 300}},
 		{&l.RegisterIP, limit.Rule{Name: "register-ip", Limit: 1, Per: time.Minute, Burst: 20}},
 		{&l.RegisterNetwork, limit.Rule{Name: "register-network", Limit: 10, Per: time.Minute, Burst: 100}},
+		{&l.Answers, limit.Rule{Name: "mfa-answers", Limit: 1, Per: 5 * time.Minute, Burst: 50}},
+		{&l.AnswersNetwork, limit.Rule{Name: "mfa-answers-network", Limit: 1, Per: time.Minute, Burst: 10}},
+		{&l.Codes, limit.Rule{Name: "mfa-codes", Limit: 1, Per: 5 * time.Minute, Burst: 20}},
+		{&l.CodesNetwork, limit.Rule{Name: "mfa-codes-network", Limit: 1, Per: 2 * time.Minute, Burst: 5}},
 	} {
 		if *rule.set == (limit.Rule{}) {
 			*rule.set = rule.standard
@@ -82,11 +94,45 @@ func (t throttle) subject(ctx context.Context, attempt Attempt) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	last, err := t.sessions.LastSignIn(ctx, user.ID, attempt.Device.ID)
-	if err == nil && last == "" && attempt.Device.ID != "" { // a device not seen before
-		last, err = t.sessions.LastSignIn(ctx, user.ID, "")
-	}
+	last, err := t.lastOn(ctx, user.ID, attempt.Device)
 	return identifier + "/" + string(last), err
+}
+
+// lastOn returns the last sign-in of user from device if it has signed in before, else from one that
+// names none.
+func (t throttle) lastOn(ctx context.Context, user viewer.UserID, device session.Device) (viewer.SessionID, error) {
+	last, err := t.sessions.LastSignIn(ctx, user, device.ID)
+	if err == nil && last == "" && device.ID != "" { // a device not seen before
+		last, err = t.sessions.LastSignIn(ctx, user, "")
+	}
+	return last, err
+}
+
+// answer counts a try of a second factor. Fault: RATE_LIMITED.
+func (t throttle) answer(ctx context.Context, w waiting, ip netip.Addr) error {
+	return t.waiting(ctx, w, ip, t.limits.Answers, t.limits.AnswersNetwork)
+}
+
+// code counts a code that is asked for. Fault: RATE_LIMITED.
+func (t throttle) code(ctx context.Context, w waiting, ip netip.Addr) error {
+	return t.waiting(ctx, w, ip, t.limits.Codes, t.limits.CodesNetwork)
+}
+
+// waiting counts something about a challenge: for the session that steps up, or for the account and the
+// device as sign-ins are, in all and from this network.
+func (t throttle) waiting(ctx context.Context, w waiting, ip netip.Addr, all, perNetwork limit.Rule) error {
+	subject := string(w.session)
+	if w.purpose != toStepUp {
+		last, err := t.lastOn(ctx, w.user, w.Device)
+		if err != nil {
+			return fmt.Errorf("count answer: %w", err)
+		}
+		subject = string(w.user) + "/" + string(last)
+	}
+	return t.count(ctx, []limit.Request{
+		{Rule: all, Subject: subject, Cost: 1},
+		{Rule: perNetwork, Subject: subject + "/" + session.Network(ip), Cost: 1},
+	})
 }
 
 // origin is the counts of where an attempt comes from.

@@ -24,11 +24,7 @@ func (r *mutationResolver) Register(ctx context.Context, input graph.RegisterInp
 		refused, err := userErrors(err)
 		return &graph.RegisterPayload{UserErrors: refused}, err
 	}
-	payload := &graph.RegisterPayload{UserErrors: noErrors()}
-	if entry.SignedIn() {
-		payload.Outcome = outcome(ctx, entry.Tokens)
-	}
-	return payload, nil
+	return &graph.RegisterPayload{Outcome: loginOutcome(ctx, entry), UserErrors: noErrors()}, nil
 }
 
 func (r *mutationResolver) ChangePassword(ctx context.Context, input graph.ChangePasswordInput) (*graph.ChangePasswordPayload, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"gatehouse/account"
 	"gatehouse/dataloaders"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/node"
@@ -65,6 +66,26 @@ func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
 			return nil, fault.Missing("object")
 		}
 		return s, err
+	case "fac":
+		f, err := r.Accounts.Factor(ctx, by, account.FactorID(id))
+		if err != nil {
+			return nil, missingObject(err)
+		}
+		return f, nil
+	case "tdv":
+		d, err := r.Accounts.TrustedDevice(ctx, by, account.TrustedDeviceID(id))
+		if err != nil {
+			return nil, missingObject(err)
+		}
+		return d, nil
 	}
 	return nil, fault.Missing("object")
+}
+
+// missingObject gives every missing object the same words.
+func missingObject(err error) error {
+	if fault.Is(err, fault.NotFound) {
+		return fault.Missing("object")
+	}
+	return err
 }

@@ -28,11 +28,17 @@ func (r *Resolver) auth(ctx context.Context, _ any, next graphql.Resolver, aal *
 	if err := v.SignedIn(); err != nil {
 		return nil, err
 	}
-	if aal != nil && viewer.Level(*aal) > v.Level {
-		return nil, fault.New(fault.StepUpRequired, "", "Confirm with a second factor to do this.")
+	level, age := viewer.AAL1, time.Duration(0)
+	if aal != nil {
+		level = viewer.Level(*aal)
 	}
-	if maxAge != nil && r.Now().Sub(v.AuthTime) > time.Duration(*maxAge)*time.Second {
-		return nil, fault.New(fault.StepUpRequired, "", "Sign in again to do this.")
+	if maxAge != nil {
+		age = time.Duration(*maxAge) * time.Second
+	}
+	if level > viewer.AAL1 || age > 0 {
+		if err := r.Accounts.Assure(ctx, v, level, age); err != nil {
+			return nil, err
+		}
 	}
 	if verified != nil && *verified && !v.Verified {
 		return nil, fault.Denied("Confirm your e-mail address to do this.")

@@ -19,7 +19,7 @@ func (r *mutationResolver) Login(ctx context.Context, input graph.LoginInput) (*
 		refused, err := userErrors(err)
 		return &graph.LoginPayload{UserErrors: refused}, err
 	}
-	return &graph.LoginPayload{Outcome: outcome(ctx, entry.Tokens), UserErrors: noErrors()}, nil
+	return &graph.LoginPayload{Outcome: loginOutcome(ctx, entry), UserErrors: noErrors()}, nil
 }
 
 func (r *mutationResolver) Logout(ctx context.Context) (*graph.LogoutPayload, error) {
@@ -44,14 +44,15 @@ func (r *Resolver) SessionTokens() graph.SessionTokensResolver { return &session
 // clientOf describes whoever asks to be signed in.
 func clientOf(ctx context.Context, remember *bool, device *graph.DeviceInput) login.Client {
 	request := requestOf(ctx)
-	c := login.Client{Origin: request.Origin, Mode: session.Bearer, Remember: remember != nil && *remember}
+	c := login.Client{Origin: request.Origin, Mode: modeOf(ctx), Remember: remember != nil && *remember}
 	if request.Cookies != nil {
-		c.Mode = session.Cookie
+		c.Trust = request.Cookies.Device()
 	}
 	if device != nil {
 		c.Device.ID = device.ID
-		if device.Name != nil {
-			c.Device.Name = *device.Name
+		c.Device.Name = orEmpty(device.Name)
+		if request.Cookies == nil {
+			c.Trust = orEmpty(device.TrustToken)
 		}
 	}
 	return c
@@ -69,7 +70,10 @@ func outcome(ctx context.Context, t session.Tokens) *graph.SessionTokens {
 		}
 		return tokens
 	}
-	tokens.AccessToken, tokens.RefreshToken = &t.Access, &t.Refresh
+	tokens.AccessToken = &t.Access
+	if t.Refresh != "" { // a session that was raised keeps its own
+		tokens.RefreshToken = &t.Refresh
+	}
 	return tokens
 }
 

@@ -24,7 +24,9 @@ type Request struct {
 // Cookies keeps a session's tokens in the browser.
 type Cookies interface {
 	Refresh() string // the refresh token that came with the request, "" when none did
+	Device() string  // the token of a trusted device, "" when none came
 	Set(session.Tokens)
+	SetDevice(token string, until time.Time)
 	Clear()
 }
 

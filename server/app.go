@@ -243,11 +243,17 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	a.onClose(a.sessions.Close)
+	mfa, err := s.factors()
+	if err != nil {
+		return err
+	}
 	a.accounts, err = account.New(account.Parts{
 		DB: a.db, Ring: a.secrets.ring, Root: a.secrets.index, Hasher: password.New(password.Options{}),
 		Sessions: a.sessions, Audit: a.audit, Limiter: a.limiter, Notices: hear,
 		Queue: a.queue, Post: a.post, Remote: a.remote,
-	}, account.Options{EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product})
+	}, account.Options{
+		EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product, MFA: mfa,
+	})
 	if err != nil {
 		return err
 	}
@@ -293,6 +299,9 @@ func (a *app) machinery(ctx context.Context) error {
 	rooms.Go(func() error { return named("sessions", a.sessions.Run(under)) })
 	rooms.Go(func() error { return a.janitor(under) })
 	rooms.Go(func() error { return governMemory(under) })
+	rooms.Go(func() error {
+		return a.logins.Run(under, func(err error) { a.logger.WarnContext(under, "what had expired was not deleted", "error", err) })
+	})
 	if a.remote != nil {
 		rooms.Go(func() error { return named("cache", a.remote.Run(under)) })
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/account"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
@@ -32,6 +33,9 @@ type Settings struct {
 	Workers           int           `default:"-1" help:"Jobs at once in this process; -1: four a core. 0 needs workers elsewhere, and so Redis."`
 	PublicURL         string        `help:"Where clients reach the server, e.g. https://api.example.com. Links and tokens carry it."`
 	EmailVerification string        `help:"required or optional: whether an address must be confirmed before the first sign-in. optional in development."`
+	MFA               string        `name:"mfa" enum:"optional,required,admins" default:"optional" help:"Who must have a second factor: optional (nobody), required (everybody) or admins."`
+	MFAMethods        []string      `name:"mfa-methods" help:"Second factors on offer: totp, passkey, email, sms, or none. All of them in development, totp,passkey and with sms-url sms in production."`
+	PasskeyRPID       string        `name:"passkey-rp-id" help:"The domain that passkeys belong to, e.g. example.com; the host of public-url when left out. Changing it makes every passkey useless."`
 	Product           string        `default:"Gatehouse" help:"What people know the service as: messages and authenticator apps show it."`
 	SMTPURL           string        `name:"smtp-url" help:"The mail server, smtp://USER:PASSWORD@HOST:587?tls=starttls or smtps://…. In development mail goes to /outbox when left out."`
 	MailFrom          string        `help:"Who mail is from, e.g. Gatehouse <no-reply@example.com>; needed with smtp-url."`
@@ -63,6 +67,7 @@ type Settings struct {
 	local   bool // PublicURL was made from Addr
 	smtp    notify.SMTPOptions
 	sms     notify.SMSOptions
+	mfa     account.MFA
 }
 
 // listening returns the settings of a command that serves.
@@ -123,6 +128,7 @@ func (s Settings) complete(command string) (Settings, error) {
 	s.checkAddresses(refuse)
 	s.checkSecrets(refuse)
 	s.checkPost(refuse)
+	s.checkMFA(refuse)
 	if s.runs(command) {
 		s.checkRoles(command, refuse)
 	}
@@ -290,6 +296,9 @@ func (s Settings) masked() []string {
 		fmt.Sprintf("workers             %d", s.Workers),
 		"public-url          " + s.PublicURL,
 		"email-verification  " + s.EmailVerification,
+		"mfa                 " + s.MFA,
+		"mfa-methods         " + strings.Join(s.MFAMethods, ","),
+		"passkey-rp-id       " + s.PasskeyRPID,
 		"product             " + s.Product,
 		"smtp-url            " + hidden(s.SMTPURL),
 		"mail-from           " + s.MailFrom,

@@ -62,6 +62,17 @@ func TestContradictionsRefuseToStartAndSayWhatToWrite(t *testing.T) {
 		{"addresses that nobody can confirm", []string{key}, []string{"--env=production", "--public-url=https://api.example.com"}, []string{"smtp-url", "optional"}},
 		{"mail from nobody", nil, []string{"--smtp-url=smtp://mail.example.com"}, []string{"mail-from"}},
 		{"a mail server that is a web page", nil, []string{"--smtp-url=https://mail.example.com", "--mail-from=a@example.com"}, []string{"smtp://"}},
+		{"a second factor that nobody can have", nil, []string{"--mfa=required", "--mfa-methods=none"}, []string{"no method can be enrolled", "mfa=optional"}},
+		{"a second factor that few could have", nil, []string{"--mfa=admins", "--mfa-methods=email"}, []string{"no method can be enrolled"}},
+		{"an unknown second factor", nil, []string{"--mfa-methods=totp,pigeon"}, []string{"pigeon", "totp, passkey"}},
+		{"passkeys of an address", nil, []string{"--mfa-methods=passkey", "--public-url=http://192.0.2.1:8080"}, []string{"passkey-rp-id"}},
+		{"passkeys of another domain", nil, []string{"--mfa-methods=passkey", "--passkey-rp-id=example.com"}, []string{"no page is on"}},
+		{
+			"codes that nobody sends",
+			[]string{key},
+			[]string{"--env=production", "--public-url=https://api.example.com", "--email-verification=optional", "--mfa-methods=sms,email"},
+			[]string{"sms-url", "smtp-url"},
+		},
 		{"SMS from nobody", nil, []string{"--sms-url=https://sms.example.com/send"}, []string{"sms-from"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

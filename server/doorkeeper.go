@@ -149,6 +149,7 @@ func (d *doorkeeper) trusted(ip netip.Addr) bool {
 const (
 	accessCookie  = "__Host-gh_access"
 	refreshCookie = "__Host-gh_refresh"
+	deviceCookie  = "__Host-gh_device" // of a trusted device; it outlives sessions
 )
 
 // sessionHeader asks for cookie mode. That it is a custom header makes a foreign page's browser ask
@@ -207,11 +208,19 @@ func (j jar) access() string { return cookieValue(j.r, accessCookie) }
 // Refresh implements resolvers.Cookies.
 func (j jar) Refresh() string { return cookieValue(j.r, refreshCookie) }
 
-// Set implements resolvers.Cookies.
+// Set implements resolvers.Cookies. A session that was raised keeps the refresh token that it has.
 func (j jar) Set(t session.Tokens) {
 	j.put(accessCookie, t.Access, t.AccessExpiresAt)
-	j.put(refreshCookie, t.Refresh, t.RefreshExpiresAt)
+	if t.Refresh != "" {
+		j.put(refreshCookie, t.Refresh, t.RefreshExpiresAt)
+	}
 }
+
+// Device implements resolvers.Cookies.
+func (j jar) Device() string { return cookieValue(j.r, deviceCookie) }
+
+// SetDevice implements resolvers.Cookies.
+func (j jar) SetDevice(token string, until time.Time) { j.put(deviceCookie, token, until) }
 
 // Clear implements resolvers.Cookies.
 func (j jar) Clear() {

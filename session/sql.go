@@ -31,9 +31,11 @@ var (
 		WHERE s.user_id IN (?*) AND s.revoked_at IS NULL AND s.expires_at > ? ORDER BY s.id DESC`)
 	selectLive = store.SQL(`SELECT id FROM sessions
 		WHERE user_id = ? AND revoked_at IS NULL AND id <> ?`)
-	selectLastOn = store.SQL(`SELECT max(id) FROM sessions WHERE user_id = ? AND COALESCE(device_id, '') = ?`)
-	markSeen     = store.SQL(`UPDATE sessions SET last_seen_at = ? WHERE id = ? AND last_seen_at <= ?`)
-	endMany      = store.SQL(`UPDATE sessions SET revoked_at = ?, revoked_reason = ?, version = version + 1
+	selectLastOn   = store.SQL(`SELECT max(id) FROM sessions WHERE user_id = ? AND COALESCE(device_id, '') = ?`)
+	markSeen       = store.SQL(`UPDATE sessions SET last_seen_at = ? WHERE id = ? AND last_seen_at <= ?`)
+	elevateSession = store.SQL(`UPDATE sessions SET level = ?, methods = ?, auth_time = ?
+		WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`)
+	endMany = store.SQL(`UPDATE sessions SET revoked_at = ?, revoked_reason = ?, version = version + 1
 		WHERE revoked_at IS NULL AND id IN (?*)`)
 	deleteExpired = store.SQL(`DELETE FROM sessions WHERE id IN
 		(SELECT id FROM sessions WHERE expires_at < ? ORDER BY expires_at LIMIT 500)`)

@@ -31,6 +31,9 @@ const (
 	UnsupportedFile    Code = "UNSUPPORTED_FILE"
 	EmptyFile          Code = "EMPTY_FILE"
 	TooLarge           Code = "TOO_LARGE"
+	InvalidCode        Code = "INVALID_CODE"
+	ChallengeExpired   Code = "CHALLENGE_EXPIRED"
+	PasskeyRefused     Code = "PASSKEY_REFUSED"
 )
 
 // Codes of errors of the request itself: they become GraphQL errors with extensions.code.

@@ -38,6 +38,18 @@ func TestABrowserGoesThroughTheExplorerFromAnAccountToAFinishedJob(t *testing.T)
 	t.Log(node(ctx, t, "../browser", "explorer.mjs", "BASE_URL="+startServer(ctx, t), "CHROMIUM="+chromium))
 }
 
+func TestABrowserSignsInWithItsPasskeys(t *testing.T) {
+	ctx := bounded(t)
+	need(t, "node", "npm")
+	chromium := os.Getenv("CHROMIUM")
+	if chromium == "" {
+		chromium = need(t, "chromium")
+	}
+	install(ctx, t, "../browser")
+	url := strings.Replace(startServer(ctx, t), "127.0.0.1", "localhost", 1) // an IP address has no passkeys
+	t.Log(node(ctx, t, "../browser", "passkey.mjs", "BASE_URL="+url, "CHROMIUM="+chromium))
+}
+
 // tidyUp is left of the tests' deadline for ending what they have started.
 const tidyUp = 20 * time.Second
 

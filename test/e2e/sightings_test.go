@@ -97,6 +97,9 @@ func (d *deployment) searchLog(p *process) {
 
 func (d *deployment) searchFolder() {
 	err := filepath.WalkDir(d.data, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && e.Name() == "outbox" {
+			return filepath.SkipDir // what would have left the house
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}

@@ -1,0 +1,42 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gatehouse/internal/store"
+)
+
+// pruneEvery is how often what has expired is deleted.
+const pruneEvery = time.Minute
+
+// Run deletes challenges, passkey ceremonies, trusted devices and unconfirmed factors that have expired,
+// until ctx ends; report is told what went wrong. Each server runs it once.
+func (l *Logins) Run(ctx context.Context, report func(error)) error {
+	ticker := time.NewTicker(pruneEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := l.Prune(ctx); err != nil && ctx.Err() == nil {
+			report(err)
+		}
+	}
+}
+
+// Prune deletes what has expired, at most 500 rows of each kind.
+func (l *Logins) Prune(ctx context.Context) error {
+	err := l.db.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(ctx, pruneChallenges, store.At(l.accounts.Now()))
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("prune challenges: %w", err)
+	}
+	return errors.Join(err, l.accounts.PruneFactors(ctx))
+}
