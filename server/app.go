@@ -21,6 +21,7 @@ import (
 	"gatehouse/account/password"
 	"gatehouse/audit"
 	"gatehouse/internal/blob"
+	"gatehouse/internal/breach"
 	"gatehouse/internal/bus"
 	"gatehouse/internal/cache"
 	"gatehouse/internal/limit"
@@ -243,17 +244,31 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	a.onClose(a.sessions.Close)
+	breaches, err := openBreaches(s, a.logger)
+	if err != nil {
+		return err
+	}
 	a.accounts, err = account.New(account.Parts{
 		DB: a.db, Ring: a.secrets.ring, Root: a.secrets.index, Hasher: password.New(password.Options{}),
 		Sessions: a.sessions, Audit: a.audit, Limiter: a.limiter, Notices: hear,
-		Queue: a.queue, Post: a.post, Remote: a.remote,
-	}, account.Options{EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product})
+		Queue: a.queue, Post: a.post, Remote: a.remote, Breaches: breaches,
+	}, account.Options{
+		EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product, LinkURL: s.linkURL(),
+	})
 	if err != nil {
 		return err
 	}
 	a.onClose(a.accounts.Close)
 	a.logins = login.New(a.db, a.accounts, a.sessions, a.audit, a.limiter, login.Limits{})
 	return nil
+}
+
+// openBreaches returns the range service of stolen passwords, nil when none is set.
+func openBreaches(s Settings, logger *slog.Logger) (account.Breaches, error) {
+	if s.BreachURL == "" {
+		return nil, nil
+	}
+	return breach.New(s.BreachURL, breach.Options{Logger: logger})
 }
 
 // auditEvent turns what session tells into a row of the audit.
@@ -276,11 +291,20 @@ func (a *app) openQueue(workers int) (err error) {
 	if a.workRedis != nil {
 		wire = transport.Redis(a.workRedis, transport.Options{Namespace: s.Namespace, Logger: a.logger})
 	}
-	kinds := jobs.Kinds(jobs.Parts{Ring: a.secrets.ring, Post: a.post}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
+	kinds := jobs.Kinds(jobs.Parts{
+		Ring: a.secrets.ring, Post: a.post,
+		Accounts: func() *account.Accounts { return a.accounts },
+		Sections: a.exportSections,
+	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
 		Workers: workers, Shutdown: s.ShutdownTimeout, Logger: a.logger,
 	})
 	return err
+}
+
+// exportSections is what the copy of a person's data consists of.
+func (a *app) exportSections() []jobs.Section {
+	return jobs.Sections(a.accounts, a.sessions, a.audit, a.queue)
 }
 
 // machinery runs what stands below HTTP until ctx ends. The queue ends first: its last writes need

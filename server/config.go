@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/account"
+	"gatehouse/internal/breach"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
@@ -33,6 +35,8 @@ type Settings struct {
 	PublicURL         string        `help:"Where clients reach the server, e.g. https://api.example.com. Links and tokens carry it."`
 	EmailVerification string        `help:"required or optional: whether an address must be confirmed before the first sign-in. optional in development."`
 	Product           string        `default:"Gatehouse" help:"What people know the service as: messages and authenticator apps show it."`
+	LinkURL           string        `name:"link-url" help:"Where links in mails lead, with {purpose} and {token}, e.g. https://app.example.com/links/{purpose}#{token}; our own pages under public-url when left out."`
+	BreachURL         string        `name:"breach-url" help:"A range service of stolen passwords in the form of Have I Been Pwned, e.g. https://api.pwnedpasswords.com/range/. Off when left out."`
 	SMTPURL           string        `name:"smtp-url" help:"The mail server, smtp://USER:PASSWORD@HOST:587?tls=starttls or smtps://…. In development mail goes to /outbox when left out."`
 	MailFrom          string        `help:"Who mail is from, e.g. Gatehouse <no-reply@example.com>; needed with smtp-url."`
 	SMSURL            string        `name:"sms-url" help:"The form of an SMS vendor, https://USER:PASSWORD@HOST/PATH. In development SMS go to /outbox when left out."`
@@ -83,6 +87,14 @@ func (s Settings) at(addr net.Addr) Settings {
 	return s
 }
 
+// linkURL is where links in mails lead: never where a request came in, whose Host anybody can choose.
+func (s Settings) linkURL() string {
+	if s.LinkURL != "" {
+		return s.LinkURL
+	}
+	return s.PublicURL + "/links/{purpose}?token={token}"
+}
+
 // production reports whether real people depend on this process.
 func (s Settings) production() bool { return s.Env == "production" }
 
@@ -123,6 +135,7 @@ func (s Settings) complete(command string) (Settings, error) {
 	s.checkAddresses(refuse)
 	s.checkSecrets(refuse)
 	s.checkPost(refuse)
+	s.checkLinks(refuse)
 	if s.runs(command) {
 		s.checkRoles(command, refuse)
 	}
@@ -218,6 +231,22 @@ func (s *Settings) checkPost(refuse func(string, ...any)) {
 	}
 }
 
+func (s *Settings) checkLinks(refuse func(string, ...any)) {
+	if s.LinkURL != "" {
+		if err := account.CheckLinkURL(s.LinkURL); err != nil {
+			refuse("link-url: %w", err)
+		}
+		if s.production() && !strings.HasPrefix(s.LinkURL, "https://") {
+			refuse("production needs an https link-url: whoever reads a link on its way gets into the account")
+		}
+	}
+	if s.BreachURL != "" {
+		if err := breach.CheckURL(s.BreachURL); err != nil {
+			refuse("breach-url: %w", err)
+		}
+	}
+}
+
 func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if s.Workers < 0 {
 		refuse("workers is %d; write -1 for four a core, or 0 and more", s.Workers)
@@ -291,6 +320,8 @@ func (s Settings) masked() []string {
 		"public-url          " + s.PublicURL,
 		"email-verification  " + s.EmailVerification,
 		"product             " + s.Product,
+		"link-url            " + s.linkURL(),
+		"breach-url          " + store.Redact(s.BreachURL),
 		"smtp-url            " + hidden(s.SMTPURL),
 		"mail-from           " + s.MailFrom,
 		"sms-url             " + hidden(s.SMSURL),

@@ -23,14 +23,18 @@ const (
 	Taken              Code = "TAKEN"
 	InvalidCredentials Code = "INVALID_CREDENTIALS"
 	AccountDisabled    Code = "ACCOUNT_DISABLED"
-	TokenInvalid       Code = "TOKEN_INVALID"
-	TokenExpired       Code = "TOKEN_EXPIRED"
-	TokenReused        Code = "TOKEN_REUSED"
-	SessionRevoked     Code = "SESSION_REVOKED"
-	WrongState         Code = "WRONG_STATE"
-	UnsupportedFile    Code = "UNSUPPORTED_FILE"
-	EmptyFile          Code = "EMPTY_FILE"
-	TooLarge           Code = "TOO_LARGE"
+	EmailNotVerified   Code = "EMAIL_NOT_VERIFIED"
+
+	PasswordResetRequired Code = "PASSWORD_RESET_REQUIRED"
+
+	TokenInvalid    Code = "TOKEN_INVALID"
+	TokenExpired    Code = "TOKEN_EXPIRED"
+	TokenReused     Code = "TOKEN_REUSED"
+	SessionRevoked  Code = "SESSION_REVOKED"
+	WrongState      Code = "WRONG_STATE"
+	UnsupportedFile Code = "UNSUPPORTED_FILE"
+	EmptyFile       Code = "EMPTY_FILE"
+	TooLarge        Code = "TOO_LARGE"
 )
 
 // Codes of errors of the request itself: they become GraphQL errors with extensions.code.
