@@ -337,7 +337,8 @@ const (
 	sweepAge   = 24 * time.Hour
 )
 
-// janitor removes uploads and artifacts that a crash has left behind.
+// janitor removes uploads and artifacts that a crash has left behind, accounts whose time is over and
+// proofs that are good no more.
 func (a *app) janitor(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -353,6 +354,13 @@ func (a *app) janitor(ctx context.Context) error {
 		}
 		if removed > 0 {
 			a.logger.InfoContext(ctx, "files that nobody knew were removed", "files", removed)
+		}
+		deleted, err := a.accounts.DeleteDue(ctx)
+		if err = errors.Join(err, a.accounts.DeleteExpiredProofs(ctx)); err != nil && ctx.Err() == nil {
+			a.logger.WarnContext(ctx, "accounts and proofs that are due were not all deleted", "error", err)
+		}
+		if deleted > 0 {
+			a.logger.InfoContext(ctx, "accounts were deleted", "accounts", deleted)
 		}
 	}
 }
