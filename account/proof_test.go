@@ -65,21 +65,7 @@ func (h *house) mail(kind notify.Kind, to string) notify.Rendered {
 // settled waits until no job is left that could send something.
 func (h *house) settled() {
 	h.Helper()
-	late := time.After(15 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		left, err := store.One(h.Context(), h.db, store.SQL(`SELECT count(*) FROM jobs WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')`), store.Value[int64])
-		must(h, err)
-		if left == 0 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-late:
-			h.Fatalf("%d jobs do not end", left)
-		}
-	}
+	h.box.Idle(h)
 }
 
 // resetToken asks for a reset and returns what the mail holds.

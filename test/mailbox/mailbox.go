@@ -59,7 +59,9 @@ func New(t testing.TB, db *store.DB, ring *secret.Keyring, messages *bus.Bus) *B
 func (b *Box) Serve(accounts *account.Accounts) { b.accounts.Store(accounts) }
 
 // sections has the account alone: the rest is tested where it is kept.
-func (b *Box) sections() []jobs.Section { return jobs.Sections(b.accounts.Load(), nil, nil, b.Queue)[:1] }
+func (b *Box) sections() []jobs.Section {
+	return jobs.Sections(b.accounts.Load(), nil, nil, b.Queue)[:1]
+}
 
 // Run delivers until the test ends.
 func (b *Box) Run(t testing.TB) {
@@ -123,4 +125,27 @@ func (b *Box) Arrived() []notify.Kind {
 		kinds[i] = r.Kind
 	}
 	return kinds
+}
+
+// Idle waits until no job is left that could send something.
+func (b *Box) Idle(t testing.TB) {
+	t.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for {
+		left, err := b.Queue.Depths(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-late.C:
+			t.Fatalf("after %v there are still jobs: %+v", patience, left)
+		}
+	}
 }
