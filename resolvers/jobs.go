@@ -102,6 +102,9 @@ func optionsOf(o *graph.JobOptions) queue.JobOptions {
 
 // resultOf reads what a job of kind has brought.
 func resultOf(kind string, raw json.RawMessage) (graph.JobResult, error) {
+	if string(raw) == "null" { // of kinds that bring nothing, such as messages
+		return nil, nil
+	}
 	switch kind {
 	case jobs.CSV.Name:
 		var s csvprofile.Summary
