@@ -60,6 +60,7 @@ type User struct {
 	Status    Status
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	DeletesAt time.Time // when the account is deleted; zero: it stays
 
 	version int64 // counts the changes of password, roles and status
 }
@@ -87,6 +88,12 @@ type Parts struct {
 	Queue    *queue.Queue  // carries messages
 	Post     *notify.Post  // says which messages can be sent
 	Remote   *cache.Remote // of several servers; nil for one
+	Breaches Breaches      // nil: new passwords are held against the embedded list only
+}
+
+// Breaches knows passwords that were stolen elsewhere. A service that does not answer knows none.
+type Breaches interface {
+	Has(ctx context.Context, secret string) bool
 }
 
 // Options tunes Accounts; the zero value is a good default.
@@ -94,6 +101,8 @@ type Options struct {
 	EmailVerification EmailVerification // "": Optional
 	Product           string            // no password may be close to it; "": Gatehouse
 	MFA               MFA               // the zero value: none is asked for, and none can be enrolled
+	LinkURL           string            // where links in mails lead: see CheckLinkURL; "": http://localhost:8080/links/…
+	MailLimits        MailLimits        // how often somebody may ask for a mail
 	Now               func() time.Time  // nil: time.Now
 }
 
@@ -107,6 +116,7 @@ type Accounts struct {
 	limiter  *limit.Limiter
 	queue    *queue.Queue
 	post     *notify.Post
+	breaches Breaches
 	o        Options
 	index    []byte     // HMAC key of the index of addresses
 	codes    secret.Key // HMAC key of codes by mail and SMS
@@ -125,6 +135,13 @@ func New(parts Parts, o Options) (*Accounts, error) {
 	if o.Product == "" {
 		o.Product = "Gatehouse"
 	}
+	if o.LinkURL == "" {
+		o.LinkURL = defaultLinkURL
+	}
+	if err := CheckLinkURL(o.LinkURL); err != nil {
+		return nil, fmt.Errorf("make accounts: links: %w", err)
+	}
+	o.MailLimits = o.MailLimits.withDefaults()
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -142,7 +159,8 @@ func New(parts Parts, o Options) (*Accounts, error) {
 	}
 	return &Accounts{
 		db: parts.DB, ring: parts.Ring, hasher: parts.Hasher, sessions: parts.Sessions,
-		audit: parts.Audit, limiter: parts.Limiter, queue: parts.Queue, post: parts.Post, o: o, index: index, codes: secret.Key(codes), rows: rows,
+		audit: parts.Audit, limiter: parts.Limiter, queue: parts.Queue, post: parts.Post, breaches: parts.Breaches, o: o,
+		index: index, codes: secret.Key(codes), rows: rows,
 	}, nil
 }
 
@@ -226,7 +244,7 @@ func (a *Accounts) open(r row) (User, error) {
 	return User{
 		ID: r.ID, Email: string(email), Verified: r.Verified, Name: string(name), Locale: r.Locale,
 		Roles: r.roles(), Status: r.Status, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
-		version: r.Version,
+		DeletesAt: r.DeletesAt, version: r.Version,
 	}, nil
 }
 
@@ -256,6 +274,8 @@ type row struct {
 	Version     int64
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	MustReset   bool      // the password opens nothing until it was replaced
+	DeletesAt   time.Time // zero: it stays
 }
 
 // secretRow is a row with the hash of its password, which is never cached.

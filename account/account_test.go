@@ -77,10 +77,18 @@ func newHouse(t testing.TB, address string) *house {
 		DB: db, Ring: ring, Root: root, Hasher: password.New(password.Options{}), Sessions: sessions, Audit: log,
 		Limiter: limit.New(nil, limit.Options{}), Notices: local, Queue: box.Queue, Post: box.Post,
 	}}
-	h.accounts, err = account.New(h.parts, account.Options{})
-	must(t, err)
-	t.Cleanup(h.accounts.Close)
+	h.open(account.Options{})
 	return h
+}
+
+// open gives the house accounts with other options.
+func (h *house) open(o account.Options) {
+	h.Helper()
+	accounts, err := account.New(h.parts, o)
+	must(h, err)
+	h.Cleanup(accounts.Close)
+	h.accounts = accounts
+	h.box.Serve(accounts)
 }
 
 func must(t testing.TB, err error) {

@@ -206,6 +206,18 @@ func (a *Accounts) ResetFactorsTx(ctx context.Context, tx *store.Tx, by viewer.V
 	return a.audit.RecordTx(ctx, tx, audit.Event{Action: audit.FactorsReset, By: by, Subject: id})
 }
 
+// dropFreshFactorsTx deletes what was added in the time in which an owner can say "this was not me", and
+// takes the trust from all devices: whoever was in the account must not keep a key of their own.
+func (a *Accounts) dropFreshFactorsTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
+	since := store.At(a.now().Add(-terms[ToDisown]))
+	for _, q := range []*store.Query{deleteFreshFactors, deleteFreshRecoveryCodes} {
+		if _, err := tx.Exec(ctx, q, user, since); err != nil {
+			return fmt.Errorf("drop fresh factors of %s: %w", user, err)
+		}
+	}
+	return a.ForgetDevicesTx(ctx, tx, user)
+}
+
 // dropFactorsTx deletes all by which user could answer a challenge, and what spares them one.
 func (a *Accounts) dropFactorsTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
 	for _, q := range []*store.Query{deleteFactors, deleteRecoveryCodes, deleteTrusted} {

@@ -1,5 +1,7 @@
 package account
 
+import "time"
+
 // NodeID returns the id under which a client can fetch u again.
 func (u User) NodeID() string { return string(u.ID) }
 
@@ -23,4 +25,12 @@ func (d TrustedDevice) CalledName() *string {
 		return nil
 	}
 	return &d.Name
+}
+
+// DeletionAt returns when the account is deleted, nil when it stays.
+func (u User) DeletionAt() *time.Time {
+	if u.DeletesAt.IsZero() {
+		return nil
+	}
+	return &u.DeletesAt
 }

@@ -20,8 +20,9 @@ import (
 var passwordChanges = limit.Rule{Name: "change-password", Limit: 1, Per: time.Minute, Burst: 5}
 
 // ByPassword returns the account whose address and password these are. Faults: INVALID_CREDENTIALS,
-// the same for an unknown address and a wrong password; ACCOUNT_DISABLED, with the right password
-// only; UNAVAILABLE when too many passwords wait to be checked. A hash made with older parameters is
+// the same for an unknown address and a wrong password; ACCOUNT_DISABLED, PASSWORD_RESET_REQUIRED and,
+// where addresses are confirmed first, EMAIL_NOT_VERIFIED, with the right password only; UNAVAILABLE
+// when too many passwords wait to be checked. A hash made with older parameters is
 // replaced.
 func (a *Accounts) ByPassword(ctx context.Context, email, secret string) (User, error) {
 	r, err := a.find(ctx, email)
@@ -36,6 +37,10 @@ func (a *Accounts) ByPassword(ctx context.Context, email, secret string) (User, 
 		return User{}, fault.New(fault.InvalidCredentials, "", "The e-mail address or the password is wrong.")
 	case r.Status != Active:
 		return User{}, fault.New(fault.AccountDisabled, "", "This account is disabled.")
+	case r.MustReset:
+		return User{}, fault.New(fault.PasswordResetRequired, "", "This password must be replaced. Ask for a mail to choose another one.")
+	case a.o.EmailVerification == Required && !r.Verified:
+		return User{}, fault.New(fault.EmailNotVerified, "", "Confirm your e-mail address first: we have sent you a mail.")
 	}
 	if outdated {
 		a.rehash(ctx, r, secret)
@@ -103,7 +108,8 @@ func (a *Accounts) rehash(ctx context.Context, r secretRow, secret string) {
 	})
 }
 
-// ChangePassword gives by another password, ends all other sessions and keeps the one that asks.
+// ChangePassword gives by another password, ends all other sessions, keeps the one that asks and tells
+// the owner by mail, with a link for when it was not them.
 // Faults: UNAUTHENTICATED; INVALID_CREDENTIALS at currentPassword; TOO_SHORT, TOO_LONG and
 // WEAK_PASSWORD at newPassword; RATE_LIMITED; UNAVAILABLE; WRONG_STATE when the password was changed
 // meanwhile.
@@ -119,23 +125,27 @@ func (a *Accounts) ChangePassword(ctx context.Context, by viewer.Viewer, current
 	if err != nil {
 		return fmt.Errorf("change password: %w", err)
 	}
-	if err := a.check("newPassword", fresh, user); err != nil {
+	if err := a.check(ctx, "newPassword", fresh, user); err != nil {
 		return err
 	}
-	if err := a.checkCurrent(ctx, r, current, fresh); err != nil {
+	if err := a.checkCurrent(ctx, r, "currentPassword", current); err != nil {
 		return err
+	}
+	if current == fresh {
+		return fault.New(fault.Invalid, "newPassword", "The new password is the current one.")
 	}
 	hash, err := a.hasher.Hash(ctx, fresh)
 	if err != nil {
 		return busy("change password", err)
 	}
-	return a.db.Update(ctx, func(tx *store.Tx) error { return a.changePasswordTx(ctx, tx, by, r, hash) })
+	return a.db.Update(ctx, func(tx *store.Tx) error { return a.changePasswordTx(ctx, tx, by, r, user, hash) })
 }
 
-func (a *Accounts) checkCurrent(ctx context.Context, r secretRow, current, fresh string) error {
+// checkCurrent checks the password of who is signed in, given at field.
+func (a *Accounts) checkCurrent(ctx context.Context, r secretRow, field, current string) error {
 	decision, err := a.limiter.Allow(ctx, passwordChanges, string(r.ID), 1)
 	if err != nil {
-		return fmt.Errorf("change password: %w", err)
+		return fmt.Errorf("check current password: %w", err)
 	}
 	if !decision.Allowed {
 		return fault.Slow(decision.RetryAfter)
@@ -143,16 +153,14 @@ func (a *Accounts) checkCurrent(ctx context.Context, r secretRow, current, fresh
 	right, _, err := a.verify(ctx, r, current)
 	switch {
 	case err != nil:
-		return busy("change password", err)
+		return busy("check current password", err)
 	case !right:
-		return fault.New(fault.InvalidCredentials, "currentPassword", "The current password is wrong.")
-	case current == fresh:
-		return fault.New(fault.Invalid, "newPassword", "The new password is the current one.")
+		return fault.New(fault.InvalidCredentials, field, "The current password is wrong.")
 	}
 	return nil
 }
 
-func (a *Accounts) changePasswordTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, r secretRow, hash password.Encoded) error {
+func (a *Accounts) changePasswordTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, r secretRow, user User, hash password.Encoded) error {
 	changed, err := tx.Exec(ctx, replacePassword, hash, store.At(a.now()), r.ID, r.hash)
 	if err != nil {
 		return fmt.Errorf("change password: %w", err)
@@ -163,19 +171,19 @@ func (a *Accounts) changePasswordTx(ctx context.Context, tx *store.Tx, by viewer
 	if err := a.sessions.RevokeOthersTx(ctx, tx, by, session.PasswordChanged); err != nil {
 		return fmt.Errorf("change password: %w", err)
 	}
-	if err := a.ForgetDevicesTx(ctx, tx, r.ID); err != nil {
-		return fmt.Errorf("change password: %w", err)
-	}
-	if err := a.changedTx(ctx, tx, r.ID); err != nil {
+	if err := a.passwordChangedTx(ctx, tx, user); err != nil {
 		return fmt.Errorf("change password: %w", err)
 	}
 	return a.audit.RecordTx(ctx, tx, audit.Event{Action: audit.PasswordChanged, By: by, Subject: r.ID, Session: by.Session})
 }
 
 // check returns the fault of a new password at field, nil for a good one.
-func (a *Accounts) check(field, secret string, user User) error {
+func (a *Accounts) check(ctx context.Context, field, secret string, user User) error {
 	err := password.Check(secret, user.Email, user.Name, a.o.Product)
 	if err == nil {
+		if a.breaches != nil && a.breaches.Has(ctx, secret) {
+			return fault.New(fault.WeakPassword, field, "This password stands in a list of passwords that were stolen elsewhere.")
+		}
 		return nil
 	}
 	var weak *password.Weakness

@@ -8,6 +8,7 @@ import (
 	"gatehouse/account/password"
 	"gatehouse/audit"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 )
@@ -42,7 +43,7 @@ func (a *Accounts) Prepare(ctx context.Context, r Registration) (Newcomer, error
 	if user.Locale, err = parseLocale(r.Locale); err != nil {
 		return Newcomer{}, err
 	}
-	if err := a.check("password", r.Password, user); err != nil {
+	if err := a.check(ctx, "password", r.Password, user); err != nil {
 		return Newcomer{}, err
 	}
 	hash, err := a.hasher.Hash(ctx, r.Password)
@@ -52,8 +53,8 @@ func (a *Accounts) Prepare(ctx context.Context, r Registration) (Newcomer, error
 	return Newcomer{user: user, hash: hash, index: a.emailIndex(user.Email)}, nil
 }
 
-// RegisterTx keeps n as an account. Fault: TAKEN, for an address that has one; the transaction must
-// then fail.
+// RegisterTx keeps n as an account and has a mail sent that confirms its address. Fault: TAKEN, for an
+// address that has one, or is kept for somebody who has just left it; the transaction must then fail.
 func (a *Accounts) RegisterTx(ctx context.Context, tx *store.Tx, n Newcomer, network string) (User, error) {
 	user, err := a.keepTx(ctx, tx, n)
 	if err != nil {
@@ -62,7 +63,31 @@ func (a *Accounts) RegisterTx(ctx context.Context, tx *store.Tx, n Newcomer, net
 	err = a.audit.RecordTx(ctx, tx, audit.Event{
 		Action: audit.AccountRegistered, By: viewer.Viewer{User: user.ID}, Subject: user.ID, Network: network,
 	})
-	return user, err
+	if err != nil {
+		return User{}, err
+	}
+	return user, a.requestTx(ctx, tx, wish{Kind: notify.VerifyEmail, Email: user.Email, Network: network})
+}
+
+// RegisterQuietlyTx is RegisterTx for a deployment that wants addresses confirmed first: it says the
+// same of an address that has an account, at the same cost. A mail says the rest: to a newcomer how to
+// confirm the address, to the owner of an account that there is one.
+func (a *Accounts) RegisterQuietlyTx(ctx context.Context, tx *store.Tx, n Newcomer, network string) error {
+	owner, err := a.ownerTx(ctx, tx, n.user.Email)
+	if err != nil {
+		return err
+	}
+	if owner != nil {
+		err := a.audit.RecordTx(ctx, tx, audit.Event{
+			Action: audit.AccountRegistered, Outcome: audit.Refused, Subject: owner.ID, Network: network,
+		})
+		if err != nil {
+			return err
+		}
+		return a.requestTx(ctx, tx, wish{Kind: notify.AlreadyRegistered, Email: n.user.Email, Network: network})
+	}
+	_, err = a.RegisterTx(ctx, tx, n, network)
+	return err
 }
 
 // keepTx inserts n.
@@ -85,12 +110,16 @@ func (a *Accounts) keepTx(ctx context.Context, tx *store.Tx, n Newcomer) (User, 
 	}
 	err = a.insertTx(ctx, tx, r, n.index)
 	if store.Conflict(err) {
-		return User{}, fault.Conflict("email", "This address already has an account.")
+		return User{}, taken()
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("register: insert account: %w", err)
 	}
-	return user, nil
+	kept, err := a.keptForTx(ctx, tx, user.Email, user.ID)
+	if err == nil && kept {
+		err = taken()
+	}
+	return user, err
 }
 
 // CreateAdmin makes the account of an administrator, confirmed from the start, for the command line.
@@ -102,7 +131,7 @@ func (a *Accounts) CreateAdmin(ctx context.Context, email, secret, name string, 
 	case err == nil && promote:
 		return a.promote(ctx, existing)
 	case err == nil:
-		return User{}, fault.Conflict("email", "This address already has an account.")
+		return User{}, taken()
 	case !fault.Is(err, fault.NotFound):
 		return User{}, fmt.Errorf("create administrator: %w", err)
 	}

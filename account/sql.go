@@ -12,7 +12,8 @@ import (
 	"gatehouse/internal/viewer"
 )
 
-const columns = `id, email_sealed, name_sealed, email_verified, locale, roles, status, version, created_at, updated_at`
+const columns = `id, email_sealed, name_sealed, email_verified, locale, roles, status, version, created_at, updated_at,
+	must_reset, deletes_at`
 
 var (
 	selectByID    = store.SQL(`SELECT ` + columns + ` FROM users WHERE id = ?`)
@@ -21,7 +22,7 @@ var (
 	selectSecret  = store.SQL(`SELECT ` + columns + `, password_hash FROM users WHERE id = ?`)
 	insertUser    = store.SQL(`INSERT INTO users (id, email_sealed, email_index, email_verified, name_sealed,
 		locale, password_hash, roles, status, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
-	replacePassword = store.SQL(`UPDATE users SET password_hash = ?, version = version + 1, updated_at = ?
+	replacePassword = store.SQL(`UPDATE users SET password_hash = ?, must_reset = FALSE, version = version + 1, updated_at = ?
 		WHERE id = ? AND password_hash = ?`)
 	rehashPassword = store.SQL(`UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
 	updateRoles    = store.SQL(`UPDATE users SET roles = ?, version = version + 1, updated_at = ? WHERE id = ?`)
@@ -30,12 +31,58 @@ var (
 			On(store.Postgres, `SELECT version FROM users WHERE id = ? FOR SHARE`)
 	verifyEmail = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
 		WHERE id = ?`)
+	resetPassword = store.SQL(`UPDATE users SET password_hash = ?, must_reset = FALSE, version = version + 1, updated_at = ?
+		WHERE id = ?`)
+	demandReset = store.SQL(`UPDATE users SET must_reset = password_hash IS NOT NULL, version = version + 1, updated_at = ?
+		WHERE id = ?`)
+	updateEmail = store.SQL(`UPDATE users SET email_sealed = ?, email_index = ?, email_verified = TRUE,
+		version = version + 1, updated_at = ? WHERE id = ?`)
+	updateProfile = store.SQL(`UPDATE users SET name_sealed = ?, locale = ?, updated_at = ? WHERE id = ?`)
 )
+
+// An account's end.
+var (
+	scheduleDeletion = store.SQL(`UPDATE users SET deletes_at = ?, updated_at = ? WHERE id = ? AND deletes_at IS NULL`)
+	cancelDeletion   = store.SQL(`UPDATE users SET deletes_at = NULL, updated_at = ?
+		WHERE id = ? AND deletes_at IS NOT NULL AND status <> 'DELETING'`)
+	selectDue     = store.SQL(`SELECT id FROM users WHERE deletes_at IS NOT NULL AND deletes_at <= ? ORDER BY deletes_at LIMIT ?`)
+	beginDeletion = store.SQL(`UPDATE users SET status = 'DELETING', version = version + 1, updated_at = ?
+		WHERE id = ? AND deletes_at <= ?`)
+	deleteUser = store.SQL(`DELETE FROM users WHERE id = ? AND status = 'DELETING'`)
+)
+
+// proofColumns are what scanProof reads.
+const proofColumns = `id, user_id, purpose, slot, code_hash, sealed, created_at, expires_at, used_at`
+
+var (
+	insertProof = store.SQL(`INSERT INTO proofs (id, user_id, purpose, slot, link_hash, code_hash, sealed, created_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (user_id, purpose, slot) DO UPDATE SET id = excluded.id, link_hash = excluded.link_hash,
+			code_hash = excluded.code_hash, sealed = excluded.sealed, tries = 0, created_at = excluded.created_at,
+			expires_at = excluded.expires_at, used_at = NULL`)
+	selectByLink = store.SQL(`SELECT ` + proofColumns + ` FROM proofs WHERE link_hash = ? AND purpose = ?`)
+	claimByLink  = store.SQL(`UPDATE proofs SET used_at = ? WHERE link_hash = ? AND purpose = ? AND used_at IS NULL
+		AND expires_at > ? RETURNING ` + proofColumns)
+	countTry = store.SQL(`UPDATE proofs SET tries = tries + 1 WHERE user_id = ? AND purpose = ? AND slot = ?
+		AND used_at IS NULL AND expires_at > ? AND tries < ? RETURNING ` + proofColumns)
+	useProof    = store.SQL(`UPDATE proofs SET used_at = ? WHERE id = ?`)
+	voidProofs  = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND used_at IS NULL AND purpose NOT IN (?, ?, ?, ?)`)
+	forgetLater = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND created_at >= ? AND id <> ?`)
+	selectKept  = store.SQL(`SELECT 1 FROM proofs WHERE purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ?
+		AND user_id <> ? LIMIT 1`)
+	deleteExpired = store.SQL(`DELETE FROM proofs WHERE id IN (SELECT id FROM proofs WHERE expires_at < ? ORDER BY expires_at LIMIT 500)`)
+)
+
+func scanProof(scan store.Scan) (p Proof, err error) {
+	err = scan(&p.ID, &p.User, &p.Purpose, &p.slot, &p.codeHash, &p.sealed, store.Time(&p.createdAt),
+		store.Time(&p.ExpiresAt), store.Time(&p.usedAt))
+	return p, err
+}
 
 func (r *row) into() []any {
 	return []any{
 		&r.ID, &r.EmailSealed, &r.NameSealed, &r.Verified, &r.Locale, &r.RoleNames, &r.Status, &r.Version,
-		store.Time(&r.CreatedAt), store.Time(&r.UpdatedAt),
+		store.Time(&r.CreatedAt), store.Time(&r.UpdatedAt), &r.MustReset, store.Time(&r.DeletesAt),
 	}
 }
 
@@ -113,9 +160,12 @@ var (
 )
 
 var (
-	selectRecoveryCodes = store.SQL(`SELECT hash FROM recovery_codes WHERE user_id = ?`)
-	insertRecoveryCode  = store.SQL(`INSERT INTO recovery_codes (user_id, hash, created_at) VALUES (?, ?, ?)`)
-	deleteRecoveryCode  = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ? AND hash = ?`)
+	selectRecoveryCodes      = store.SQL(`SELECT hash FROM recovery_codes WHERE user_id = ?`)
+	insertRecoveryCode       = store.SQL(`INSERT INTO recovery_codes (user_id, hash, created_at) VALUES (?, ?, ?)`)
+	deleteRecoveryCode       = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ? AND hash = ?`)
+	deleteFreshFactors       = store.SQL(`DELETE FROM factors WHERE user_id = ? AND created_at > ?`)
+	deleteFreshRecoveryCodes = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ? AND created_at > ?`)
+
 	deleteRecoveryCodes = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ?`)
 )
 

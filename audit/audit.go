@@ -4,7 +4,7 @@
 // An event is written in the transaction of what it tells ([Log.RecordTx]), so that neither is there
 // without the other; a refusal, which changes nothing, is written by itself ([Log.Record]). Events
 // carry no secret, no token and no address: an address appears as its keyed hash. There is no way to
-// change or delete one.
+// change or delete one; when an account is deleted, its events forget whose they were ([Log.ForgetTx]).
 //
 // # Bounds
 //
@@ -50,6 +50,19 @@ const (
 	LoginChallenged          Action = "login.challenged"
 	ChallengeRefused         Action = "challenge.refused"
 	SteppedUp                Action = "session.stepped-up"
+	ProofSent                Action = "proof.sent"    // a link or code was mailed
+	ProofRefused             Action = "proof.refused" // a code was wrong
+	EmailVerified            Action = "email.verified"
+	EmailChangeAsked         Action = "email.change-asked"
+	EmailChanged             Action = "email.changed"
+	EmailRestored            Action = "email.restored"
+	PasswordReset            Action = "password.reset"
+	AccountDisowned          Action = "account.disowned" // "this was not me"
+	ProfileChanged           Action = "profile.changed"
+	ExportAsked              Action = "export.asked"
+	DeletionScheduled        Action = "account.deletion-scheduled"
+	DeletionCancelled        Action = "account.deletion-cancelled"
+	AccountDeleted           Action = "account.deleted" // of whom, nobody knows any more
 )
 
 // Outcome is how it ended.
@@ -65,6 +78,7 @@ const (
 const (
 	system = "system"
 	nobody = "nobody"
+	gone   = "gone" // an account that was deleted
 )
 
 // maxDetails bounds the JSON of an event's details, in bytes.
@@ -90,7 +104,7 @@ type Entry struct {
 	At        time.Time
 	Action    Action
 	Outcome   Outcome
-	Actor     string // an account's id, "system" or "nobody"
+	Actor     string // an account's id, "system", "nobody", or "gone" for one that was deleted
 	Subject   viewer.UserID
 	Session   viewer.SessionID
 	Network   string
@@ -159,6 +173,36 @@ func (l *Log) ByUser(ctx context.Context, by viewer.Viewer, user viewer.UserID, 
 		return nil, fmt.Errorf("read events of %s: %w", user, err)
 	}
 	return entries, nil
+}
+
+// Each calls fn with every event that concerns user, oldest first, in pages of 200. The caller checks who
+// may see them.
+func (l *Log) Each(ctx context.Context, user viewer.UserID, fn func(Entry) error) error {
+	last := ""
+	for {
+		page, err := store.All(ctx, l.db, selectAfter, scanEntry, user, last, maxRead)
+		if err != nil {
+			return fmt.Errorf("read events of %s: %w", user, err)
+		}
+		for _, e := range page {
+			if err := fn(e); err != nil {
+				return err
+			}
+			last = e.ID
+		}
+		if len(page) < maxRead {
+			return nil
+		}
+	}
+}
+
+// ForgetTx takes from the events that concern user all that tells whose they were: account, session,
+// network, request and details. What happened, when, and how it ended, stays.
+func (l *Log) ForgetTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
+	if _, err := tx.Exec(ctx, forgetSubject, user, gone, user); err != nil {
+		return fmt.Errorf("forget events of %s: %w", user, err)
+	}
+	return nil
 }
 
 func actorOf(by viewer.Viewer) string {

@@ -13,6 +13,10 @@ var (
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	selectByUser = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
 		FROM audit_events WHERE subject = ? ORDER BY id DESC LIMIT ?`)
+	selectAfter = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
+		FROM audit_events WHERE subject = ? AND id > ? ORDER BY id LIMIT ?`)
+	forgetSubject = store.SQL(`UPDATE audit_events SET actor = CASE WHEN actor = ? THEN ? ELSE actor END,
+		subject = NULL, session_id = NULL, network = NULL, request_id = NULL, details = '{}' WHERE subject = ?`)
 )
 
 func scanEntry(scan store.Scan) (e Entry, err error) {

@@ -44,6 +44,22 @@ type Artifact struct {
 	ExpiresAt time.Time `json:"expiresAt"`
 }
 
+// What the mail says.
+type CancelAccountDeletionInput struct {
+	// The token of the link.
+	Token *string `json:"token,omitempty"`
+}
+
+// What cancelAccountDeletion did.
+type CancelAccountDeletionPayload struct {
+	// Whether the account stays; null when refused.
+	Kept *bool `json:"kept,omitempty"`
+	// The account, for the person who is signed in to it; null for everybody else.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // Which job to cancel.
 type CancelJobInput struct {
 	// The job's id.
@@ -71,6 +87,24 @@ type ChangePasswordPayload struct {
 	// The account; null when refused.
 	User *account.User `json:"user,omitempty"`
 	// Why the change was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The link's token, or, signed in to the account, the code.
+type ConfirmEmailChangeInput struct {
+	// The token of the link.
+	Token *string `json:"token,omitempty"`
+	// The six digits, for who is signed in to the account.
+	Code *string `json:"code,omitempty"`
+}
+
+// What confirmEmailChange did.
+type ConfirmEmailChangePayload struct {
+	// Whether the new address is the account's now; null when refused.
+	Changed *bool `json:"changed,omitempty"`
+	// The account, for the person who is signed in to it; null for everybody else.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
 
@@ -167,6 +201,36 @@ type CSVSummary struct {
 }
 
 func (CSVSummary) IsJobResult() {}
+
+// The result of an exportData job.
+type DataExport struct {
+	// What the copy holds.
+	Sections []*DataExportSection `json:"sections"`
+}
+
+func (DataExport) IsJobResult() {}
+
+// One kind of data in a copy.
+type DataExportSection struct {
+	// The section's name, which is its key in the file.
+	Name string `json:"name"`
+	// How many entries there are.
+	Entries int64 `json:"entries"`
+}
+
+// That it is really the owner who asks.
+type DeleteAccountInput struct {
+	// The account's password; may be left out within 10 minutes of signing in.
+	Password *string `json:"password,omitempty"`
+}
+
+// What deleteAccount did.
+type DeleteAccountPayload struct {
+	// When the account is deleted; null when refused.
+	DeletesAt *time.Time `json:"deletesAt,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
 
 // Which job to delete.
 type DeleteJobInput struct {
@@ -384,6 +448,28 @@ type LoginPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// The link's token, or the address with the code; and how to sign in.
+type LoginWithCodeInput struct {
+	// The token of the link.
+	Token *string `json:"token,omitempty"`
+	// The address that the mail was sent to; with the code.
+	Email *string `json:"email,omitempty"`
+	// The six digits: good once, for 10 minutes; five wrong ones make the mail's code worthless.
+	Code *string `json:"code,omitempty"`
+	// Whether to stay signed in for up to 30 days rather than one.
+	RememberMe *bool `json:"rememberMe,omitempty"`
+	// The device that the person uses, so that they know it again in the list of sessions.
+	Device *DeviceInput `json:"device,omitempty"`
+}
+
+// What loginWithCode did.
+type LoginWithCodePayload struct {
+	// Null when the attempt was refused.
+	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// Why the attempt was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // What logout did.
 type LogoutPayload struct {
 	// The id of the session that was ended.
@@ -512,6 +598,94 @@ type RemoveFactorInput struct {
 type RemoveFactorPayload struct {
 	// The id of the factor that was removed; null when refused.
 	FactorID *string `json:"factorId,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The link's token.
+type ReportNotMeInput struct {
+	// The token of the link: good once, for 7 days.
+	Token string `json:"token"`
+}
+
+// What reportNotMe did.
+type ReportNotMePayload struct {
+	// Whether the account is shut and the way back was mailed; null when refused.
+	Secured *bool `json:"secured,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// What requestDataExport did.
+type RequestDataExportPayload struct {
+	// The job; its artifact data.json is the copy, kept for 48 hours.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The new address.
+type RequestEmailChangeInput struct {
+	// The new e-mail address, at most 254 characters.
+	NewEmail string `json:"newEmail"`
+	// The account's password; may be left out within 10 minutes of signing in.
+	Password *string `json:"password,omitempty"`
+}
+
+// What requestEmailChange did.
+type RequestEmailChangePayload struct {
+	// Why it was refused; empty on success, which says nothing about the new address.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which address to confirm.
+type RequestEmailVerificationInput struct {
+	// The address; left out, that of the account that is signed in.
+	Email *string `json:"email,omitempty"`
+}
+
+// What requestEmailVerification did.
+type RequestEmailVerificationPayload struct {
+	// Why it was refused; empty on success, which says nothing about the address.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Whose code.
+type RequestLoginCodeInput struct {
+	// The account's address.
+	Email string `json:"email"`
+}
+
+// What requestLoginCode did.
+type RequestLoginCodePayload struct {
+	// Why it was refused; empty on success, which says nothing about the address.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Whose password to reset.
+type RequestPasswordResetInput struct {
+	// The account's address.
+	Email string `json:"email"`
+}
+
+// What requestPasswordReset did.
+type RequestPasswordResetPayload struct {
+	// Why it was refused; empty on success, which says nothing about the address.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The link's token and the new password.
+type ResetPasswordInput struct {
+	// The token of the link: good once, for 60 minutes, the newest only.
+	Token string `json:"token"`
+	// The new password: 8 to 128 characters of any kind; not one that is easy to guess.
+	NewPassword string `json:"newPassword"`
+}
+
+// What resetPassword did.
+type ResetPasswordPayload struct {
+	// Whether the new password is in force; null when refused.
+	Reset *bool `json:"reset,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
@@ -700,6 +874,36 @@ type StepUpPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// The link's token.
+type UndoEmailChangeInput struct {
+	// The token of the link: good once, for 7 days.
+	Token string `json:"token"`
+}
+
+// What undoEmailChange did.
+type UndoEmailChangePayload struct {
+	// Whether the old address is the account's again; null when refused.
+	Restored *bool `json:"restored,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// What to change of a profile.
+type UpdateProfileInput struct {
+	// What the person wants to be called, at most 200 characters; an empty text takes the name away.
+	Name *string `json:"name,omitempty"`
+	// The language of mails, as a BCP 47 tag.
+	Locale *string `json:"locale,omitempty"`
+}
+
+// What updateProfile did.
+type UpdateProfilePayload struct {
+	// The account; null when refused.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // One reason why an input was refused, which the person can mend.
 type UserError struct {
 	// What a program switches on.
@@ -708,6 +912,26 @@ type UserError struct {
 	Field []string `json:"field,omitempty"`
 	// One sentence for the person.
 	Message string `json:"message"`
+}
+
+// The link's token, or the address with the code.
+type VerifyEmailInput struct {
+	// The token of the link.
+	Token *string `json:"token,omitempty"`
+	// The address that the mail was sent to; with the code.
+	Email *string `json:"email,omitempty"`
+	// The six digits; five wrong ones make the mail's code worthless.
+	Code *string `json:"code,omitempty"`
+}
+
+// What verifyEmail did.
+type VerifyEmailPayload struct {
+	// Whether the address is confirmed now; null when refused.
+	Verified *bool `json:"verified,omitempty"`
+	// The account, for the person who is signed in to it; null for everybody else.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
 }
 
 // An answer to a challenge.

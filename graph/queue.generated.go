@@ -1458,6 +1458,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 	switch obj := (obj).(type) {
 	case nil:
 		return graphql.Null
+	case DataExport:
+		return ec._DataExport(ctx, sel, &obj)
+	case *DataExport:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._DataExport(ctx, sel, obj)
 	case CSVSummary:
 		return ec._CsvSummary(ctx, sel, &obj)
 	case *CSVSummary:

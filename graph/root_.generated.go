@@ -49,12 +49,24 @@ type ComplexityRoot struct {
 		URL       func(childComplexity int) int
 	}
 
+	CancelAccountDeletionPayload struct {
+		Kept       func(childComplexity int) int
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	CancelJobPayload struct {
 		Job        func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
 	ChangePasswordPayload struct {
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	ConfirmEmailChangePayload struct {
+		Changed    func(childComplexity int) int
 		User       func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
@@ -98,6 +110,20 @@ type ComplexityRoot struct {
 		Notes     func(childComplexity int) int
 		Rejects   func(childComplexity int) int
 		Rows      func(childComplexity int) int
+	}
+
+	DataExport struct {
+		Sections func(childComplexity int) int
+	}
+
+	DataExportSection struct {
+		Entries func(childComplexity int) int
+		Name    func(childComplexity int) int
+	}
+
+	DeleteAccountPayload struct {
+		DeletesAt  func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	DeleteJobPayload struct {
@@ -223,6 +249,11 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	LoginWithCodePayload struct {
+		Outcome    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	LogoutPayload struct {
 		SessionID  func(childComplexity int) int
 		UserErrors func(childComplexity int) int
@@ -236,16 +267,20 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
+		CancelAccountDeletion     func(childComplexity int, input *CancelAccountDeletionInput) int
 		CancelJob                 func(childComplexity int, input CancelJobInput) int
 		ChangePassword            func(childComplexity int, input ChangePasswordInput) int
+		ConfirmEmailChange        func(childComplexity int, input ConfirmEmailChangeInput) int
 		ConfirmPhone              func(childComplexity int, input ConfirmPhoneInput) int
 		ConfirmTotp               func(childComplexity int, input ConfirmTotpInput) int
+		DeleteAccount             func(childComplexity int, input *DeleteAccountInput) int
 		DeleteJob                 func(childComplexity int, input DeleteJobInput) int
 		EnrollPhone               func(childComplexity int, input EnrollPhoneInput) int
 		EnrollTotp                func(childComplexity int, input *EnrollTotpInput) int
 		FinishPasskeyLogin        func(childComplexity int, input FinishPasskeyLoginInput) int
 		FinishPasskeyRegistration func(childComplexity int, input FinishPasskeyRegistrationInput) int
 		Login                     func(childComplexity int, input LoginInput) int
+		LoginWithCode             func(childComplexity int, input LoginWithCodeInput) int
 		Logout                    func(childComplexity int) int
 		PauseQueue                func(childComplexity int, input PauseQueueInput) int
 		ProcessCSV                func(childComplexity int, input ProcessCSVInput) int
@@ -253,6 +288,13 @@ type ComplexityRoot struct {
 		RegenerateRecoveryCodes   func(childComplexity int) int
 		Register                  func(childComplexity int, input RegisterInput) int
 		RemoveFactor              func(childComplexity int, input RemoveFactorInput) int
+		ReportNotMe               func(childComplexity int, input ReportNotMeInput) int
+		RequestDataExport         func(childComplexity int) int
+		RequestEmailChange        func(childComplexity int, input RequestEmailChangeInput) int
+		RequestEmailVerification  func(childComplexity int, input *RequestEmailVerificationInput) int
+		RequestLoginCode          func(childComplexity int, input RequestLoginCodeInput) int
+		RequestPasswordReset      func(childComplexity int, input RequestPasswordResetInput) int
+		ResetPassword             func(childComplexity int, input ResetPasswordInput) int
 		ResumeQueue               func(childComplexity int, input ResumeQueueInput) int
 		RetryJob                  func(childComplexity int, input RetryJobInput) int
 		RevokeAllSessions         func(childComplexity int) int
@@ -264,6 +306,9 @@ type ComplexityRoot struct {
 		StartPasskeyLogin         func(childComplexity int, input *StartPasskeyLoginInput) int
 		StartPasskeyRegistration  func(childComplexity int, input *StartPasskeyRegistrationInput) int
 		StepUp                    func(childComplexity int) int
+		UndoEmailChange           func(childComplexity int, input UndoEmailChangeInput) int
+		UpdateProfile             func(childComplexity int, input UpdateProfileInput) int
+		VerifyEmail               func(childComplexity int, input VerifyEmailInput) int
 		VerifyMfa                 func(childComplexity int, input VerifyMfaInput) int
 	}
 
@@ -311,6 +356,37 @@ type ComplexityRoot struct {
 
 	RemoveFactorPayload struct {
 		FactorID   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	ReportNotMePayload struct {
+		Secured    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	RequestDataExportPayload struct {
+		Job        func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	RequestEmailChangePayload struct {
+		UserErrors func(childComplexity int) int
+	}
+
+	RequestEmailVerificationPayload struct {
+		UserErrors func(childComplexity int) int
+	}
+
+	RequestLoginCodePayload struct {
+		UserErrors func(childComplexity int) int
+	}
+
+	RequestPasswordResetPayload struct {
+		UserErrors func(childComplexity int) int
+	}
+
+	ResetPasswordPayload struct {
+		Reset      func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -421,9 +497,20 @@ type ComplexityRoot struct {
 		NodeID     func(childComplexity int) int
 	}
 
+	UndoEmailChangePayload struct {
+		Restored   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	UpdateProfilePayload struct {
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	User struct {
 		CalledName        func(childComplexity int) int
 		CreatedAt         func(childComplexity int) int
+		DeletionAt        func(childComplexity int) int
 		Email             func(childComplexity int) int
 		Factors           func(childComplexity int) int
 		Jobs              func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
@@ -440,6 +527,12 @@ type ComplexityRoot struct {
 		Code    func(childComplexity int) int
 		Field   func(childComplexity int) int
 		Message func(childComplexity int) int
+	}
+
+	VerifyEmailPayload struct {
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+		Verified   func(childComplexity int) int
 	}
 
 	VerifyMfaPayload struct {
@@ -506,6 +599,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Artifact.URL(childComplexity), true
 
+	case "CancelAccountDeletionPayload.kept":
+		if e.ComplexityRoot.CancelAccountDeletionPayload.Kept == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CancelAccountDeletionPayload.Kept(childComplexity), true
+	case "CancelAccountDeletionPayload.user":
+		if e.ComplexityRoot.CancelAccountDeletionPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CancelAccountDeletionPayload.User(childComplexity), true
+	case "CancelAccountDeletionPayload.userErrors":
+		if e.ComplexityRoot.CancelAccountDeletionPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CancelAccountDeletionPayload.UserErrors(childComplexity), true
+
 	case "CancelJobPayload.job":
 		if e.ComplexityRoot.CancelJobPayload.Job == nil {
 			break
@@ -531,6 +643,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ChangePasswordPayload.UserErrors(childComplexity), true
+
+	case "ConfirmEmailChangePayload.changed":
+		if e.ComplexityRoot.ConfirmEmailChangePayload.Changed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmEmailChangePayload.Changed(childComplexity), true
+	case "ConfirmEmailChangePayload.user":
+		if e.ComplexityRoot.ConfirmEmailChangePayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmEmailChangePayload.User(childComplexity), true
+	case "ConfirmEmailChangePayload.userErrors":
+		if e.ComplexityRoot.ConfirmEmailChangePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmEmailChangePayload.UserErrors(childComplexity), true
 
 	case "ConfirmPhonePayload.factor":
 		if e.ComplexityRoot.ConfirmPhonePayload.Factor == nil {
@@ -692,6 +823,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CsvSummary.Rows(childComplexity), true
+
+	case "DataExport.sections":
+		if e.ComplexityRoot.DataExport.Sections == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataExport.Sections(childComplexity), true
+
+	case "DataExportSection.entries":
+		if e.ComplexityRoot.DataExportSection.Entries == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataExportSection.Entries(childComplexity), true
+	case "DataExportSection.name":
+		if e.ComplexityRoot.DataExportSection.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataExportSection.Name(childComplexity), true
+
+	case "DeleteAccountPayload.deletesAt":
+		if e.ComplexityRoot.DeleteAccountPayload.DeletesAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeleteAccountPayload.DeletesAt(childComplexity), true
+	case "DeleteAccountPayload.userErrors":
+		if e.ComplexityRoot.DeleteAccountPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeleteAccountPayload.UserErrors(childComplexity), true
 
 	case "DeleteJobPayload.deletedId":
 		if e.ComplexityRoot.DeleteJobPayload.DeletedID == nil {
@@ -1159,6 +1323,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LoginPayload.UserErrors(childComplexity), true
 
+	case "LoginWithCodePayload.outcome":
+		if e.ComplexityRoot.LoginWithCodePayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LoginWithCodePayload.Outcome(childComplexity), true
+	case "LoginWithCodePayload.userErrors":
+		if e.ComplexityRoot.LoginWithCodePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LoginWithCodePayload.UserErrors(childComplexity), true
+
 	case "LogoutPayload.sessionId":
 		if e.ComplexityRoot.LogoutPayload.SessionID == nil {
 			break
@@ -1197,6 +1374,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.MfaChallenge.PasskeyOptions(childComplexity), true
 
+	case "Mutation.cancelAccountDeletion":
+		if e.ComplexityRoot.Mutation.CancelAccountDeletion == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_cancelAccountDeletion_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CancelAccountDeletion(childComplexity, args["input"].(*CancelAccountDeletionInput)), true
 	case "Mutation.cancelJob":
 		if e.ComplexityRoot.Mutation.CancelJob == nil {
 			break
@@ -1219,6 +1407,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangePassword(childComplexity, args["input"].(ChangePasswordInput)), true
+	case "Mutation.confirmEmailChange":
+		if e.ComplexityRoot.Mutation.ConfirmEmailChange == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_confirmEmailChange_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ConfirmEmailChange(childComplexity, args["input"].(ConfirmEmailChangeInput)), true
 	case "Mutation.confirmPhone":
 		if e.ComplexityRoot.Mutation.ConfirmPhone == nil {
 			break
@@ -1241,6 +1440,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ConfirmTotp(childComplexity, args["input"].(ConfirmTotpInput)), true
+	case "Mutation.deleteAccount":
+		if e.ComplexityRoot.Mutation.DeleteAccount == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_deleteAccount_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DeleteAccount(childComplexity, args["input"].(*DeleteAccountInput)), true
 	case "Mutation.deleteJob":
 		if e.ComplexityRoot.Mutation.DeleteJob == nil {
 			break
@@ -1307,6 +1517,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.Login(childComplexity, args["input"].(LoginInput)), true
+	case "Mutation.loginWithCode":
+		if e.ComplexityRoot.Mutation.LoginWithCode == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_loginWithCode_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.LoginWithCode(childComplexity, args["input"].(LoginWithCodeInput)), true
 	case "Mutation.logout":
 		if e.ComplexityRoot.Mutation.Logout == nil {
 			break
@@ -1374,6 +1595,78 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RemoveFactor(childComplexity, args["input"].(RemoveFactorInput)), true
+	case "Mutation.reportNotMe":
+		if e.ComplexityRoot.Mutation.ReportNotMe == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reportNotMe_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReportNotMe(childComplexity, args["input"].(ReportNotMeInput)), true
+	case "Mutation.requestDataExport":
+		if e.ComplexityRoot.Mutation.RequestDataExport == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Mutation.RequestDataExport(childComplexity), true
+	case "Mutation.requestEmailChange":
+		if e.ComplexityRoot.Mutation.RequestEmailChange == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestEmailChange_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestEmailChange(childComplexity, args["input"].(RequestEmailChangeInput)), true
+	case "Mutation.requestEmailVerification":
+		if e.ComplexityRoot.Mutation.RequestEmailVerification == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestEmailVerification_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestEmailVerification(childComplexity, args["input"].(*RequestEmailVerificationInput)), true
+	case "Mutation.requestLoginCode":
+		if e.ComplexityRoot.Mutation.RequestLoginCode == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestLoginCode_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestLoginCode(childComplexity, args["input"].(RequestLoginCodeInput)), true
+	case "Mutation.requestPasswordReset":
+		if e.ComplexityRoot.Mutation.RequestPasswordReset == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestPasswordReset_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestPasswordReset(childComplexity, args["input"].(RequestPasswordResetInput)), true
+	case "Mutation.resetPassword":
+		if e.ComplexityRoot.Mutation.ResetPassword == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_resetPassword_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ResetPassword(childComplexity, args["input"].(ResetPasswordInput)), true
 	case "Mutation.resumeQueue":
 		if e.ComplexityRoot.Mutation.ResumeQueue == nil {
 			break
@@ -1480,6 +1773,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.StepUp(childComplexity), true
+	case "Mutation.undoEmailChange":
+		if e.ComplexityRoot.Mutation.UndoEmailChange == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_undoEmailChange_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UndoEmailChange(childComplexity, args["input"].(UndoEmailChangeInput)), true
+	case "Mutation.updateProfile":
+		if e.ComplexityRoot.Mutation.UpdateProfile == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateProfile_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateProfile(childComplexity, args["input"].(UpdateProfileInput)), true
+	case "Mutation.verifyEmail":
+		if e.ComplexityRoot.Mutation.VerifyEmail == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_verifyEmail_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.VerifyEmail(childComplexity, args["input"].(VerifyEmailInput)), true
 	case "Mutation.verifyMfa":
 		if e.ComplexityRoot.Mutation.VerifyMfa == nil {
 			break
@@ -1657,6 +1983,73 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RemoveFactorPayload.UserErrors(childComplexity), true
+
+	case "ReportNotMePayload.secured":
+		if e.ComplexityRoot.ReportNotMePayload.Secured == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReportNotMePayload.Secured(childComplexity), true
+	case "ReportNotMePayload.userErrors":
+		if e.ComplexityRoot.ReportNotMePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReportNotMePayload.UserErrors(childComplexity), true
+
+	case "RequestDataExportPayload.job":
+		if e.ComplexityRoot.RequestDataExportPayload.Job == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDataExportPayload.Job(childComplexity), true
+	case "RequestDataExportPayload.userErrors":
+		if e.ComplexityRoot.RequestDataExportPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDataExportPayload.UserErrors(childComplexity), true
+
+	case "RequestEmailChangePayload.userErrors":
+		if e.ComplexityRoot.RequestEmailChangePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEmailChangePayload.UserErrors(childComplexity), true
+
+	case "RequestEmailVerificationPayload.userErrors":
+		if e.ComplexityRoot.RequestEmailVerificationPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEmailVerificationPayload.UserErrors(childComplexity), true
+
+	case "RequestLoginCodePayload.userErrors":
+		if e.ComplexityRoot.RequestLoginCodePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLoginCodePayload.UserErrors(childComplexity), true
+
+	case "RequestPasswordResetPayload.userErrors":
+		if e.ComplexityRoot.RequestPasswordResetPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestPasswordResetPayload.UserErrors(childComplexity), true
+
+	case "ResetPasswordPayload.reset":
+		if e.ComplexityRoot.ResetPasswordPayload.Reset == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResetPasswordPayload.Reset(childComplexity), true
+	case "ResetPasswordPayload.userErrors":
+		if e.ComplexityRoot.ResetPasswordPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResetPasswordPayload.UserErrors(childComplexity), true
 
 	case "ResumeQueuePayload.queue":
 		if e.ComplexityRoot.ResumeQueuePayload.Queue == nil {
@@ -2021,6 +2414,32 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.TrustedDevice.NodeID(childComplexity), true
 
+	case "UndoEmailChangePayload.restored":
+		if e.ComplexityRoot.UndoEmailChangePayload.Restored == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UndoEmailChangePayload.Restored(childComplexity), true
+	case "UndoEmailChangePayload.userErrors":
+		if e.ComplexityRoot.UndoEmailChangePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UndoEmailChangePayload.UserErrors(childComplexity), true
+
+	case "UpdateProfilePayload.user":
+		if e.ComplexityRoot.UpdateProfilePayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateProfilePayload.User(childComplexity), true
+	case "UpdateProfilePayload.userErrors":
+		if e.ComplexityRoot.UpdateProfilePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateProfilePayload.UserErrors(childComplexity), true
+
 	case "User.name":
 		if e.ComplexityRoot.User.CalledName == nil {
 			break
@@ -2033,6 +2452,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.CreatedAt(childComplexity), true
+	case "User.deletesAt":
+		if e.ComplexityRoot.User.DeletionAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.DeletionAt(childComplexity), true
 	case "User.email":
 		if e.ComplexityRoot.User.Email == nil {
 			break
@@ -2117,6 +2542,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.UserError.Message(childComplexity), true
+
+	case "VerifyEmailPayload.user":
+		if e.ComplexityRoot.VerifyEmailPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyEmailPayload.User(childComplexity), true
+	case "VerifyEmailPayload.userErrors":
+		if e.ComplexityRoot.VerifyEmailPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyEmailPayload.UserErrors(childComplexity), true
+	case "VerifyEmailPayload.verified":
+		if e.ComplexityRoot.VerifyEmailPayload.Verified == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyEmailPayload.Verified(childComplexity), true
 
 	case "VerifyMfaPayload.outcome":
 		if e.ComplexityRoot.VerifyMfaPayload.Outcome == nil {
@@ -2254,6 +2698,8 @@ type User implements Node {
   roles: [Role!]!
   "When the account was made."
   createdAt: Time!
+  "When the account is going to be deleted, unless its owner cancels that; null when it stays."
+  deletesAt: Time
   "Where the person is signed in, newest first."
   sessions: SessionConnection
   "The person's jobs."
@@ -2420,6 +2866,10 @@ enum UserErrorCode {
   INVALID_CREDENTIALS
   "The account has been disabled."
   ACCOUNT_DISABLED
+  "The e-mail address must be confirmed first; a fresh mail was sent."
+  EMAIL_NOT_VERIFIED
+  "The password must be replaced first: ask for a reset."
+  PASSWORD_RESET_REQUIRED
   "The token is not one of ours or was damaged."
   TOKEN_INVALID
   "The token has expired."
@@ -3045,6 +3495,301 @@ type LogoutPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/profile.graphqls", Input: `extend type Mutation {
+  "Changes what a person says of themselves. What is left out stays as it is."
+  updateProfile(
+    "What to change."
+    input: UpdateProfileInput!
+  ): UpdateProfilePayload! @auth @rateLimit(max: 30, seconds: 600)
+  "Starts a job that copies everything that is known of the account into a JSON file, and mails a link to it. Three times a day at most."
+  requestDataExport: RequestDataExportPayload! @auth
+  "Has the account deleted in 14 days, with all that belongs to it, and ends its sessions. Until then a person can sign in and take it back."
+  deleteAccount(
+    "That it is really the owner who asks."
+    input: DeleteAccountInput
+  ): DeleteAccountPayload! @auth
+  "Takes deleteAccount back: for the account that is signed in, or by the link of the mail that announced the deletion."
+  cancelAccountDeletion(
+    "What the mail says; left out for the account that is signed in."
+    input: CancelAccountDeletionInput
+  ): CancelAccountDeletionPayload! @public
+}
+
+"What to change of a profile."
+input UpdateProfileInput {
+  "What the person wants to be called, at most 200 characters; an empty text takes the name away."
+  name: String
+  "The language of mails, as a BCP 47 tag."
+  locale: String
+}
+
+"What updateProfile did."
+type UpdateProfilePayload {
+  "The account; null when refused."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"What requestDataExport did."
+type RequestDataExportPayload {
+  "The job; its artifact data.json is the copy, kept for 48 hours."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"The result of an exportData job."
+type DataExport {
+  "What the copy holds."
+  sections: [DataExportSection!]!
+}
+
+"One kind of data in a copy."
+type DataExportSection {
+  "The section's name, which is its key in the file."
+  name: String!
+  "How many entries there are."
+  entries: Long!
+}
+
+"That it is really the owner who asks."
+input DeleteAccountInput {
+  "The account's password; may be left out within 10 minutes of signing in."
+  password: String
+}
+
+"What deleteAccount did."
+type DeleteAccountPayload {
+  "When the account is deleted; null when refused."
+  deletesAt: Time
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"What the mail says."
+input CancelAccountDeletionInput {
+  "The token of the link."
+  token: String
+}
+
+"What cancelAccountDeletion did."
+type CancelAccountDeletionPayload {
+  "Whether the account stays; null when refused."
+  kept: Boolean
+  "The account, for the person who is signed in to it; null for everybody else."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
+	{Name: "../schema/proof.graphqls", Input: `extend type Mutation {
+  "Has a mail sent that confirms an address. The answer is the same for an address that is confirmed, or has no account."
+  requestEmailVerification(
+    "Which address; left out, that of the account that is signed in."
+    input: RequestEmailVerificationInput
+  ): RequestEmailVerificationPayload! @public
+  "Confirms an address by the link or the code of a mail. It signs nobody in."
+  verifyEmail(
+    "What the mail says."
+    input: VerifyEmailInput!
+  ): VerifyEmailPayload! @public
+  "Has a mail sent by which the owner of an address chooses a new password. The answer is the same for an address without an account."
+  requestPasswordReset(
+    "Whose password."
+    input: RequestPasswordResetInput!
+  ): RequestPasswordResetPayload! @public
+  "Sets a new password by the link of a mail, ends all sessions and signs nobody in: sign in with the new password."
+  resetPassword(
+    "What the mail says, and the new password."
+    input: ResetPasswordInput!
+  ): ResetPasswordPayload! @public
+  "Has a code and a link sent by which the owner of an address signs in. The answer is the same for an address without an account."
+  requestLoginCode(
+    "Whose code."
+    input: RequestLoginCodeInput!
+  ): RequestLoginCodePayload! @public
+  "Signs a person in by the code or the link of a mail."
+  loginWithCode(
+    "What the mail says."
+    input: LoginWithCodeInput!
+  ): LoginWithCodePayload! @public
+  "Has a mail sent to a new address that makes it the account's. The answer is the same for an address that somebody else has."
+  requestEmailChange(
+    "The new address."
+    input: RequestEmailChangeInput!
+  ): RequestEmailChangePayload! @auth
+  "Makes a new address the account's, by the link or the code of the mail that was sent there. The old address gets a way back for 7 days."
+  confirmEmailChange(
+    "What the mail says."
+    input: ConfirmEmailChangeInput!
+  ): ConfirmEmailChangePayload! @public
+  "Puts the old address back by the link of the mail that was sent there, ends all sessions and mails a link to choose a new password."
+  undoEmailChange(
+    "What the mail says."
+    input: UndoEmailChangeInput!
+  ): UndoEmailChangePayload! @public
+  "Says by the link of a mail that it was not the owner who did what the mail tells: all sessions end, and a new password must be chosen by a link that is mailed."
+  reportNotMe(
+    "What the mail says."
+    input: ReportNotMeInput!
+  ): ReportNotMePayload! @public
+}
+
+"Which address to confirm."
+input RequestEmailVerificationInput {
+  "The address; left out, that of the account that is signed in."
+  email: String
+}
+
+"What requestEmailVerification did."
+type RequestEmailVerificationPayload {
+  "Why it was refused; empty on success, which says nothing about the address."
+  userErrors: [UserError!]!
+}
+
+"The link's token, or the address with the code."
+input VerifyEmailInput {
+  "The token of the link."
+  token: String
+  "The address that the mail was sent to; with the code."
+  email: String
+  "The six digits; five wrong ones make the mail's code worthless."
+  code: String
+}
+
+"What verifyEmail did."
+type VerifyEmailPayload {
+  "Whether the address is confirmed now; null when refused."
+  verified: Boolean
+  "The account, for the person who is signed in to it; null for everybody else."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Whose password to reset."
+input RequestPasswordResetInput {
+  "The account's address."
+  email: String!
+}
+
+"What requestPasswordReset did."
+type RequestPasswordResetPayload {
+  "Why it was refused; empty on success, which says nothing about the address."
+  userErrors: [UserError!]!
+}
+
+"The link's token and the new password."
+input ResetPasswordInput {
+  "The token of the link: good once, for 60 minutes, the newest only."
+  token: String!
+  "The new password: 8 to 128 characters of any kind; not one that is easy to guess."
+  newPassword: String!
+}
+
+"What resetPassword did."
+type ResetPasswordPayload {
+  "Whether the new password is in force; null when refused."
+  reset: Boolean
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Whose code."
+input RequestLoginCodeInput {
+  "The account's address."
+  email: String!
+}
+
+"What requestLoginCode did."
+type RequestLoginCodePayload {
+  "Why it was refused; empty on success, which says nothing about the address."
+  userErrors: [UserError!]!
+}
+
+"The link's token, or the address with the code; and how to sign in."
+input LoginWithCodeInput {
+  "The token of the link."
+  token: String
+  "The address that the mail was sent to; with the code."
+  email: String
+  "The six digits: good once, for 10 minutes; five wrong ones make the mail's code worthless."
+  code: String
+  "Whether to stay signed in for up to 30 days rather than one."
+  rememberMe: Boolean = false
+  "The device that the person uses, so that they know it again in the list of sessions."
+  device: DeviceInput
+}
+
+"What loginWithCode did."
+type LoginWithCodePayload {
+  "Null when the attempt was refused."
+  outcome: LoginOutcome
+  "Why the attempt was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"The new address."
+input RequestEmailChangeInput {
+  "The new e-mail address, at most 254 characters."
+  newEmail: String!
+  "The account's password; may be left out within 10 minutes of signing in."
+  password: String
+}
+
+"What requestEmailChange did."
+type RequestEmailChangePayload {
+  "Why it was refused; empty on success, which says nothing about the new address."
+  userErrors: [UserError!]!
+}
+
+"The link's token, or, signed in to the account, the code."
+input ConfirmEmailChangeInput {
+  "The token of the link."
+  token: String
+  "The six digits, for who is signed in to the account."
+  code: String
+}
+
+"What confirmEmailChange did."
+type ConfirmEmailChangePayload {
+  "Whether the new address is the account's now; null when refused."
+  changed: Boolean
+  "The account, for the person who is signed in to it; null for everybody else."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"The link's token."
+input UndoEmailChangeInput {
+  "The token of the link: good once, for 7 days."
+  token: String!
+}
+
+"What undoEmailChange did."
+type UndoEmailChangePayload {
+  "Whether the old address is the account's again; null when refused."
+  restored: Boolean
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"The link's token."
+input ReportNotMeInput {
+  "The token of the link: good once, for 7 days."
+  token: String!
+}
+
+"What reportNotMe did."
+type ReportNotMePayload {
+  "Whether the account is shut and the way back was mailed; null when refused."
+  secured: Boolean
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
 	{Name: "../schema/queue.graphqls", Input: `"Where a job stands."
 enum JobState {
   "Waits for its time."
@@ -3172,7 +3917,7 @@ type Artifact {
 }
 
 "What a job brought, by kind."
-union JobResult = CsvSummary
+union JobResult = CsvSummary | DataExport
 
 "A list of jobs."
 type JobConnection {
@@ -3577,6 +4322,18 @@ func (ec *executionContext) childFields_Artifact(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type Artifact", field.Name)
 }
 
+func (ec *executionContext) childFields_CancelAccountDeletionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kept":
+		return ec.fieldContext_CancelAccountDeletionPayload_kept(ctx, field)
+	case "user":
+		return ec.fieldContext_CancelAccountDeletionPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CancelAccountDeletionPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CancelAccountDeletionPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CancelJobPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "job":
@@ -3595,6 +4352,18 @@ func (ec *executionContext) childFields_ChangePasswordPayload(ctx context.Contex
 		return ec.fieldContext_ChangePasswordPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChangePasswordPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ConfirmEmailChangePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "changed":
+		return ec.fieldContext_ConfirmEmailChangePayload_changed(ctx, field)
+	case "user":
+		return ec.fieldContext_ConfirmEmailChangePayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ConfirmEmailChangePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConfirmEmailChangePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ConfirmPhonePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3655,6 +4424,26 @@ func (ec *executionContext) childFields_CsvReject(ctx context.Context, field gra
 		return ec.fieldContext_CsvReject_reason(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CsvReject", field.Name)
+}
+
+func (ec *executionContext) childFields_DataExportSection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_DataExportSection_name(ctx, field)
+	case "entries":
+		return ec.fieldContext_DataExportSection_entries(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DataExportSection", field.Name)
+}
+
+func (ec *executionContext) childFields_DeleteAccountPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletesAt":
+		return ec.fieldContext_DeleteAccountPayload_deletesAt(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeleteAccountPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteAccountPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DeleteJobPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3891,6 +4680,16 @@ func (ec *executionContext) childFields_LoginPayload(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type LoginPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_LoginWithCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcome":
+		return ec.fieldContext_LoginWithCodePayload_outcome(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_LoginWithCodePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LoginWithCodePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_LogoutPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "sessionId":
@@ -3987,6 +4786,68 @@ func (ec *executionContext) childFields_RemoveFactorPayload(ctx context.Context,
 		return ec.fieldContext_RemoveFactorPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RemoveFactorPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ReportNotMePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "secured":
+		return ec.fieldContext_ReportNotMePayload_secured(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ReportNotMePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReportNotMePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestDataExportPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_RequestDataExportPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RequestDataExportPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestDataExportPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestEmailChangePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_RequestEmailChangePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEmailChangePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestEmailVerificationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_RequestEmailVerificationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEmailVerificationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestLoginCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_RequestLoginCodePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestLoginCodePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestPasswordResetPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "userErrors":
+		return ec.fieldContext_RequestPasswordResetPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestPasswordResetPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ResetPasswordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "reset":
+		return ec.fieldContext_ResetPasswordPayload_reset(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ResetPasswordPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResetPasswordPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ResumeQueuePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4175,6 +5036,26 @@ func (ec *executionContext) childFields_TrustedDevice(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type TrustedDevice", field.Name)
 }
 
+func (ec *executionContext) childFields_UndoEmailChangePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "restored":
+		return ec.fieldContext_UndoEmailChangePayload_restored(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UndoEmailChangePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UndoEmailChangePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateProfilePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_UpdateProfilePayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateProfilePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateProfilePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_User(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -4191,6 +5072,8 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_roles(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_User_createdAt(ctx, field)
+	case "deletesAt":
+		return ec.fieldContext_User_deletesAt(ctx, field)
 	case "sessions":
 		return ec.fieldContext_User_sessions(ctx, field)
 	case "jobs":
@@ -4215,6 +5098,18 @@ func (ec *executionContext) childFields_UserError(ctx context.Context, field gra
 		return ec.fieldContext_UserError_message(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UserError", field.Name)
+}
+
+func (ec *executionContext) childFields_VerifyEmailPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "verified":
+		return ec.fieldContext_VerifyEmailPayload_verified(ctx, field)
+	case "user":
+		return ec.fieldContext_VerifyEmailPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_VerifyEmailPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VerifyEmailPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_VerifyMfaPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

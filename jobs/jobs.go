@@ -8,15 +8,21 @@ package jobs
 import (
 	"time"
 
+	"gatehouse/account"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/queue"
 )
 
-// Parts are what the kinds work with; all are required.
+// Parts are what the kinds work with; Ring and Post are required, and without Accounts the jobs that need
+// them fail.
 type Parts struct {
 	Ring *secret.Keyring // opens letters
 	Post *notify.Post
+	// Accounts returns the accounts once a job runs: they are built with the queue, and so after the kinds.
+	Accounts func() *account.Accounts
+	// Sections returns the parts of the copy of a person's data, each kept by another room; as Accounts.
+	Sections func() []Section
 }
 
 // Options tunes the kinds; the zero value is a good default.
@@ -31,8 +37,16 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if parts.Accounts == nil {
+		parts.Accounts = func() *account.Accounts { return nil }
+	}
+	if parts.Sections == nil {
+		parts.Sections = func() []Section { return nil }
+	}
 	return []queue.Definition{
 		processCSVs(newFetcher(o.AllowPrivate)),
 		deliverMessages(parts.Ring, parts.Post, o.Now),
+		sendProofs(parts.Accounts),
+		exportsData(parts.Accounts, parts.Sections, o.Now),
 	}
 }

@@ -155,7 +155,7 @@ func signInAgain() error { return fault.New(fault.WrongState, "", "Sign in again
 // mail, no passkey beside a passkey.
 func beside(first string, methods []account.Method) []account.Method {
 	return slices.DeleteFunc(slices.Clone(methods), func(m account.Method) bool {
-		return first == byMail && m == account.Email || isPasskey(first) && m == account.Passkey
+		return first == byMail.method && m == account.Email || isPasskey(first) && m == account.Passkey
 	})
 }
 

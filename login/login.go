@@ -1,6 +1,6 @@
 // Package login is the ways in: what a person shows, and what they get for it.
 //
-// [Logins.ByPassword] and [Logins.Register] end in an [Outcome]. Every attempt is counted before
+// [Logins.ByPassword], [Logins.ByMail] and [Logins.Register] end in an [Outcome]. Every attempt is counted before
 // anything is looked up or hashed (see [Limits]), every result is recorded in the audit, and a
 // refusal costs and says the same whether or not the address has an account.
 //
@@ -80,13 +80,16 @@ func New(db *store.DB, accounts *account.Accounts, sessions *session.Sessions, l
 }
 
 // ByPassword signs a person in. Faults: INVALID_CREDENTIALS, the same for an unknown address and a
-// wrong password; ACCOUNT_DISABLED, with the right password only; WRONG_STATE when the account was
-// changed meanwhile; RATE_LIMITED; UNAVAILABLE when too many sign-ins wait.
+// wrong password; ACCOUNT_DISABLED, PASSWORD_RESET_REQUIRED and EMAIL_NOT_VERIFIED, with the right
+// password only, the last one with a fresh mail; WRONG_STATE when the account was changed meanwhile; RATE_LIMITED; UNAVAILABLE when too many sign-ins wait.
 func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, error) {
 	if err := l.throttle.password(ctx, attempt); err != nil {
 		return Outcome{}, err
 	}
 	user, err := l.accounts.ByPassword(ctx, attempt.Email, attempt.Password)
+	if fault.Is(err, fault.EmailNotVerified) {
+		err = l.remind(ctx, attempt, err)
+	}
 	if err != nil {
 		return Outcome{}, l.refuse(ctx, attempt, err)
 	}
@@ -118,20 +121,51 @@ func (l *Logins) Register(ctx context.Context, r Registration) (Outcome, error) 
 	confirmFirst := l.accounts.EmailVerification() == account.Required
 	var outcome Outcome
 	err = l.db.Update(ctx, func(tx *store.Tx) error {
+		if confirmFirst {
+			return l.accounts.RegisterQuietlyTx(ctx, tx, newcomer, session.Network(r.IP))
+		}
 		user, err := l.accounts.RegisterTx(ctx, tx, newcomer, session.Network(r.IP))
-		if err != nil || confirmFirst {
+		if err != nil {
 			return err
 		}
 		outcome, err = l.enterTx(ctx, tx, user, r.Client, byPassword)
 		return err
 	})
-	if confirmFirst && fault.Is(err, fault.Taken) {
+	if confirmFirst && fault.Is(err, fault.Taken) { // somebody else was faster, or the address is kept for one who left it
 		return Outcome{}, nil
 	}
 	if err != nil {
 		return Outcome{}, fmt.Errorf("register: %w", err)
 	}
 	return outcome, nil
+}
+
+// ByMail signs a person in who shows the code or the link of a mail: see
+// [account.Accounts.RequestLoginCode]. Faults: TOKEN_INVALID, TOKEN_EXPIRED, ACCOUNT_DISABLED, REQUIRED,
+// RATE_LIMITED.
+func (l *Logins) ByMail(ctx context.Context, shown account.Shown, client Client) (Outcome, error) {
+	if err := l.throttle.mailed(ctx, shown, client); err != nil {
+		return Outcome{}, err
+	}
+	var outcome Outcome
+	_, err := l.accounts.ProveLogIn(ctx, shown, client.Origin, func(tx *store.Tx, user account.User) (err error) {
+		outcome, err = l.enterTx(ctx, tx, user, client, byMail)
+		return err
+	})
+	if err != nil {
+		return Outcome{}, fmt.Errorf("log in by mail: %w", err)
+	}
+	return outcome, nil
+}
+
+// remind sends the mail that confirms an address once more, as often as the limits of mails allow, and
+// returns why.
+func (l *Logins) remind(ctx context.Context, attempt Attempt, why error) error {
+	err := l.accounts.RequestEmailVerification(ctx, viewer.Viewer{}, attempt.Email, attempt.Origin)
+	if err != nil && !fault.Is(err, fault.RateLimited) {
+		return err
+	}
+	return why
 }
 
 // Logout ends the session of by. Fault: UNAUTHENTICATED.
@@ -148,10 +182,10 @@ type way struct {
 	level  viewer.Level
 }
 
-var byPassword = way{"pwd", viewer.AAL1}
-
-// byMail is the method of a way that begins in the person's mailbox: a code or link by mail.
-const byMail = "otp"
+var (
+	byPassword = way{"pwd", viewer.AAL1}
+	byMail     = way{"otp", viewer.AAL1} // a code or a link by mail: it begins in the mailbox
+)
 
 // enterTx decides what a person gets who has shown who they are: a session, or a challenge where a
 // second factor is asked for, or one that can only enrol where the account must have a factor and has

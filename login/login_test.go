@@ -87,6 +87,7 @@ func newHouse(t testing.TB, address string, o account.Options) *house {
 	}, o)
 	must(t, err)
 	t.Cleanup(h.accounts.Close)
+	h.box.Serve(h.accounts)
 	h.logins = login.New(db, h.accounts, h.sessions, h.audit, limiter, login.Limits{})
 	return h
 }

@@ -77,6 +77,15 @@ func (t throttle) password(ctx context.Context, attempt Attempt) error {
 	return t.count(ctx, requests)
 }
 
+// mailed counts a sign-in by mail: by code as one with a password, since a code can be guessed; by link,
+// which cannot, for where it comes from. Fault: RATE_LIMITED.
+func (t throttle) mailed(ctx context.Context, shown account.Shown, client Client) error {
+	if shown.Token == "" {
+		return t.password(ctx, Attempt{Email: shown.Email, Client: client})
+	}
+	return t.count(ctx, t.origin(client.IP, t.limits.IP, t.limits.Network))
+}
+
 // register counts a registration. Fault: RATE_LIMITED.
 func (t throttle) register(ctx context.Context, ip netip.Addr) error {
 	return t.count(ctx, t.origin(ip, t.limits.RegisterIP, t.limits.RegisterNetwork))

@@ -113,9 +113,10 @@ var (
 		ON CONFLICT DO NOTHING
 		RETURNING ` + columns)
 
-	selectSame = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ? OR (owner_id = ? AND kind = ? AND idempotency_key = ?)`)
-	selectJob  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ?`)
-	selectJobs = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id IN (?*)`)
+	selectSame  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ? OR (owner_id = ? AND kind = ? AND idempotency_key = ?)`)
+	selectJob   = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id = ?`)
+	selectJobs  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE id IN (?*)`)
+	selectOwned = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE owner_id = ? AND id > ? ORDER BY id LIMIT ?`)
 
 	claimJobs = store.SQL(`UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim = claim + 1, process_id = ?,
 			started_at = {now}, sequence = sequence + 1, progress_done = 0, progress_total = 0, progress_stage = ''

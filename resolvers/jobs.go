@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"gatehouse/account"
 	"gatehouse/graph"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
@@ -101,6 +102,9 @@ func optionsOf(o *graph.JobOptions) queue.JobOptions {
 
 // resultOf reads what a job of kind has brought.
 func resultOf(kind string, raw json.RawMessage) (graph.JobResult, error) {
+	if string(raw) == "null" { // of kinds that bring nothing, such as messages
+		return nil, nil
+	}
 	switch kind {
 	case jobs.CSV.Name:
 		var s csvprofile.Summary
@@ -108,6 +112,12 @@ func resultOf(kind string, raw json.RawMessage) (graph.JobResult, error) {
 			return nil, fmt.Errorf("read result of %s: %w", kind, err)
 		}
 		return csvSummary(s), nil
+	case account.ExportData:
+		var e jobs.Exported
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return dataExport(e), nil
 	}
 	return nil, fmt.Errorf("the result of kind %q has no type in the schema", kind)
 }

@@ -88,9 +88,11 @@ func TestEveryRootFieldSaysWhoMayUseIt(t *testing.T) {
 
 // open lists what strangers may use; a name more is a decision.
 var open = []string{
-	"confirmPhone", "confirmTotp", "enrollPhone", "enrollTotp", "finishPasskeyLogin", "finishPasskeyRegistration",
-	"jobKinds", "login", "me", "refreshSession", "register", "sendMfaCode", "startPasskeyLogin", "startPasskeyRegistration",
-	"verifyMfa", "version",
+	"cancelAccountDeletion", "confirmEmailChange", "confirmPhone", "confirmTotp", "enrollPhone", "enrollTotp",
+	"finishPasskeyLogin", "finishPasskeyRegistration", "jobKinds", "login", "loginWithCode", "me", "refreshSession",
+	"register", "reportNotMe", "requestEmailVerification", "requestLoginCode", "requestPasswordReset", "resetPassword",
+	"sendMfaCode", "startPasskeyLogin", "startPasskeyRegistration", "undoEmailChange", "verifyEmail", "verifyMfa",
+	"version",
 }
 
 func TestStrangersMayUseTheseFieldsAndNoOther(t *testing.T) {

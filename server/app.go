@@ -21,6 +21,7 @@ import (
 	"gatehouse/account/password"
 	"gatehouse/audit"
 	"gatehouse/internal/blob"
+	"gatehouse/internal/breach"
 	"gatehouse/internal/bus"
 	"gatehouse/internal/cache"
 	"gatehouse/internal/limit"
@@ -247,12 +248,16 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	breaches, err := openBreaches(s, a.logger)
+	if err != nil {
+		return err
+	}
 	a.accounts, err = account.New(account.Parts{
 		DB: a.db, Ring: a.secrets.ring, Root: a.secrets.index, Hasher: password.New(password.Options{}),
 		Sessions: a.sessions, Audit: a.audit, Limiter: a.limiter, Notices: hear,
-		Queue: a.queue, Post: a.post, Remote: a.remote,
+		Queue: a.queue, Post: a.post, Remote: a.remote, Breaches: breaches,
 	}, account.Options{
-		EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product, MFA: mfa,
+		EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product, LinkURL: s.linkURL(), MFA: mfa,
 	})
 	if err != nil {
 		return err
@@ -260,6 +265,14 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 	a.onClose(a.accounts.Close)
 	a.logins = login.New(a.db, a.accounts, a.sessions, a.audit, a.limiter, login.Limits{})
 	return nil
+}
+
+// openBreaches returns the range service of stolen passwords, nil when none is set.
+func openBreaches(s Settings, logger *slog.Logger) (account.Breaches, error) {
+	if s.BreachURL == "" {
+		return nil, nil
+	}
+	return breach.New(s.BreachURL, breach.Options{Logger: logger})
 }
 
 // auditEvent turns what session tells into a row of the audit.
@@ -282,11 +295,20 @@ func (a *app) openQueue(workers int) (err error) {
 	if a.workRedis != nil {
 		wire = transport.Redis(a.workRedis, transport.Options{Namespace: s.Namespace, Logger: a.logger})
 	}
-	kinds := jobs.Kinds(jobs.Parts{Ring: a.secrets.ring, Post: a.post}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
+	kinds := jobs.Kinds(jobs.Parts{
+		Ring: a.secrets.ring, Post: a.post,
+		Accounts: func() *account.Accounts { return a.accounts },
+		Sections: a.exportSections,
+	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
 		Workers: workers, Shutdown: s.ShutdownTimeout, Logger: a.logger,
 	})
 	return err
+}
+
+// exportSections is what the copy of a person's data consists of.
+func (a *app) exportSections() []jobs.Section {
+	return jobs.Sections(a.accounts, a.sessions, a.audit, a.queue)
 }
 
 // machinery runs what stands below HTTP until ctx ends. The queue ends first: its last writes need
@@ -323,7 +345,8 @@ const (
 	sweepAge   = 24 * time.Hour
 )
 
-// janitor removes uploads and artifacts that a crash has left behind.
+// janitor removes uploads and artifacts that a crash has left behind, accounts whose time is over and
+// proofs that are good no more.
 func (a *app) janitor(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -339,6 +362,13 @@ func (a *app) janitor(ctx context.Context) error {
 		}
 		if removed > 0 {
 			a.logger.InfoContext(ctx, "files that nobody knew were removed", "files", removed)
+		}
+		deleted, err := a.accounts.DeleteDue(ctx)
+		if err = errors.Join(err, a.accounts.DeleteExpiredProofs(ctx)); err != nil && ctx.Err() == nil {
+			a.logger.WarnContext(ctx, "accounts and proofs that are due were not all deleted", "error", err)
+		}
+		if deleted > 0 {
+			a.logger.InfoContext(ctx, "accounts were deleted", "accounts", deleted)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse/account"
+	"gatehouse/internal/breach"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
@@ -37,6 +38,8 @@ type Settings struct {
 	MFAMethods        []string      `name:"mfa-methods" help:"Second factors on offer: totp, passkey, email, sms, or none. All of them in development, totp,passkey and with sms-url sms in production."`
 	PasskeyRPID       string        `name:"passkey-rp-id" help:"The domain that passkeys belong to, e.g. example.com; the host of public-url when left out. Changing it makes every passkey useless."`
 	Product           string        `default:"Gatehouse" help:"What people know the service as: messages and authenticator apps show it."`
+	LinkURL           string        `name:"link-url" help:"Where links in mails lead, with {purpose} and {token}, e.g. https://app.example.com/links/{purpose}#{token}; our own pages under public-url when left out."`
+	BreachURL         string        `name:"breach-url" help:"A range service of stolen passwords in the form of Have I Been Pwned, e.g. https://api.pwnedpasswords.com/range/. Off when left out."`
 	SMTPURL           string        `name:"smtp-url" help:"The mail server, smtp://USER:PASSWORD@HOST:587?tls=starttls or smtps://…. In development mail goes to /outbox when left out."`
 	MailFrom          string        `help:"Who mail is from, e.g. Gatehouse <no-reply@example.com>; needed with smtp-url."`
 	SMSURL            string        `name:"sms-url" help:"The form of an SMS vendor, https://USER:PASSWORD@HOST/PATH. In development SMS go to /outbox when left out."`
@@ -88,6 +91,14 @@ func (s Settings) at(addr net.Addr) Settings {
 	return s
 }
 
+// linkURL is where links in mails lead: never where a request came in, whose Host anybody can choose.
+func (s Settings) linkURL() string {
+	if s.LinkURL != "" {
+		return s.LinkURL
+	}
+	return s.PublicURL + "/links/{purpose}?token={token}"
+}
+
 // production reports whether real people depend on this process.
 func (s Settings) production() bool { return s.Env == "production" }
 
@@ -129,6 +140,7 @@ func (s Settings) complete(command string) (Settings, error) {
 	s.checkSecrets(refuse)
 	s.checkPost(refuse)
 	s.checkMFA(refuse)
+	s.checkLinks(refuse)
 	if s.runs(command) {
 		s.checkRoles(command, refuse)
 	}
@@ -224,6 +236,22 @@ func (s *Settings) checkPost(refuse func(string, ...any)) {
 	}
 }
 
+func (s *Settings) checkLinks(refuse func(string, ...any)) {
+	if s.LinkURL != "" {
+		if err := account.CheckLinkURL(s.LinkURL); err != nil {
+			refuse("link-url: %w", err)
+		}
+		if s.production() && !strings.HasPrefix(s.LinkURL, "https://") {
+			refuse("production needs an https link-url: whoever reads a link on its way gets into the account")
+		}
+	}
+	if s.BreachURL != "" {
+		if err := breach.CheckURL(s.BreachURL); err != nil {
+			refuse("breach-url: %w", err)
+		}
+	}
+}
+
 func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if s.Workers < 0 {
 		refuse("workers is %d; write -1 for four a core, or 0 and more", s.Workers)
@@ -300,6 +328,8 @@ func (s Settings) masked() []string {
 		"mfa-methods         " + strings.Join(s.MFAMethods, ","),
 		"passkey-rp-id       " + s.PasskeyRPID,
 		"product             " + s.Product,
+		"link-url            " + s.linkURL(),
+		"breach-url          " + store.Redact(s.BreachURL),
 		"smtp-url            " + hidden(s.SMTPURL),
 		"mail-from           " + s.MailFrom,
 		"sms-url             " + hidden(s.SMSURL),

@@ -76,6 +76,11 @@ func (a *app) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /.well-known/jwks.json", a.serveJWKS)
 	mux.HandleFunc("GET /.well-known/openid-configuration", a.serveDiscovery)
 	mux.HandleFunc("GET /artifacts/{id}", a.serveArtifact)
+	links, err := a.linkPages()
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("/links/", links)
 	if a.outbox != nil {
 		page := a.outbox.Page()
 		mux.Handle("GET /outbox", page)

@@ -61,3 +61,13 @@ func (s *Sessions) LastSignIn(ctx context.Context, user viewer.UserID, deviceID 
 	}
 	return last, nil
 }
+
+// AllOf returns the newest 1,000 sessions of user, ended ones included, that are still kept, newest
+// first. The caller checks who may see them.
+func (s *Sessions) AllOf(ctx context.Context, user viewer.UserID) ([]Session, error) {
+	found, err := store.All(ctx, s.db, selectAllOf, scanSession, user)
+	if err != nil {
+		return nil, fmt.Errorf("read sessions of %s: %w", user, err)
+	}
+	return found, nil
+}

@@ -61,7 +61,9 @@ const (
 	Reused          Reason = "REUSED" // a refresh token came a second time
 	PasswordChanged Reason = "PASSWORD_CHANGED"
 	AccountDisabled Reason = "ACCOUNT_DISABLED"
-	Replaced        Reason = "REPLACED" // the user signed in too many times
+	Replaced        Reason = "REPLACED"    // the user signed in too many times
+	Compromised     Reason = "COMPROMISED" // somebody else may have been in the account
+	AccountDeleted  Reason = "ACCOUNT_DELETED"
 	Expired         Reason = "EXPIRED"
 )
 

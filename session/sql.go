@@ -29,7 +29,8 @@ var (
 	oneSession     = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s WHERE s.id = ?`)
 	selectByUsers  = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s
 		WHERE s.user_id IN (?*) AND s.revoked_at IS NULL AND s.expires_at > ? ORDER BY s.id DESC`)
-	selectLive = store.SQL(`SELECT id FROM sessions
+	selectAllOf = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s WHERE s.user_id = ? ORDER BY s.id DESC LIMIT 1000`)
+	selectLive  = store.SQL(`SELECT id FROM sessions
 		WHERE user_id = ? AND revoked_at IS NULL AND id <> ?`)
 	selectLastOn   = store.SQL(`SELECT max(id) FROM sessions WHERE user_id = ? AND COALESCE(device_id, '') = ?`)
 	markSeen       = store.SQL(`UPDATE sessions SET last_seen_at = ? WHERE id = ? AND last_seen_at <= ?`)

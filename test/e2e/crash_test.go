@@ -194,10 +194,11 @@ func redisOutage(t *testing.T, away, back func(*services.RedisServer)) {
 	d.checkEndings(len(ids))
 }
 
-// checkEndings checks that every job of the deployment has ended well, once.
+// checkEndings checks that every job that somebody has started has ended well, once.
 func (d *deployment) checkEndings(jobs int) {
 	d.t.Helper()
-	rows, err := d.query(`SELECT count(*)::text FROM job_events WHERE type = 'STATE' AND state = 'SUCCEEDED' GROUP BY job_id`)
+	rows, err := d.query(`SELECT count(*)::text FROM job_events e JOIN jobs j ON j.id = e.job_id
+		WHERE e.type = 'STATE' AND e.state = 'SUCCEEDED' AND j.owner_id <> '' GROUP BY e.job_id`) // mails have no owner
 	if err != nil {
 		d.t.Fatal(err)
 	}

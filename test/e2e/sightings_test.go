@@ -95,10 +95,11 @@ func (d *deployment) searchLog(p *process) {
 	}
 }
 
+// searchFolder leaves the outbox out: that is the mailbox of development, and holds what is mailed.
 func (d *deployment) searchFolder() {
 	err := filepath.WalkDir(d.data, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() && e.Name() == "outbox" {
-			return filepath.SkipDir // what would have left the house
+		if path == filepath.Join(d.data, "outbox") {
+			return filepath.SkipDir
 		}
 		if err != nil || e.IsDir() {
 			return err

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"gatehouse/account"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/bus"
 	"gatehouse/internal/notify"
@@ -27,6 +29,8 @@ type Box struct {
 	Queue *queue.Queue
 	Post  *notify.Post
 
+	accounts atomic.Pointer[account.Accounts] // who answer requests for proofs; nil: nobody
+
 	mu      sync.Mutex
 	arrived []notify.Rendered
 	news    chan struct{} // closed and replaced at each arrival
@@ -44,11 +48,19 @@ func New(t testing.TB, db *store.DB, ring *secret.Keyring, messages *bus.Bus) *B
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds := jobs.Kinds(jobs.Parts{Ring: ring, Post: b.Post}, jobs.Options{})
+	kinds := jobs.Kinds(jobs.Parts{Ring: ring, Post: b.Post, Accounts: b.accounts.Load, Sections: b.sections}, jobs.Options{})
 	if b.Queue, err = queue.New(db, transport.Local(transport.Options{}), messages, files, kinds, queue.Options{Workers: 2}); err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// Serve lets accounts answer those who ask for a proof by mail.
+func (b *Box) Serve(accounts *account.Accounts) { b.accounts.Store(accounts) }
+
+// sections has the account alone: the rest is tested where it is kept.
+func (b *Box) sections() []jobs.Section {
+	return jobs.Sections(b.accounts.Load(), nil, nil, b.Queue)[:1]
 }
 
 // Run delivers until the test ends.
@@ -113,4 +125,27 @@ func (b *Box) Arrived() []notify.Kind {
 		kinds[i] = r.Kind
 	}
 	return kinds
+}
+
+// Idle waits until no job is left that could send something.
+func (b *Box) Idle(t testing.TB) {
+	t.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for {
+		left, err := b.Queue.Depths(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-late.C:
+			t.Fatalf("after %v there are still jobs: %+v", patience, left)
+		}
+	}
 }
