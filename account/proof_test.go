@@ -414,3 +414,20 @@ func TestWhatIsDoneByMailIsRecorded(t *testing.T) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
 }
+
+// stolen is a list of stolen passwords.
+type stolen []string
+
+func (s stolen) Has(_ context.Context, secret string) bool { return slices.Contains(s, secret) }
+
+func TestAStolenPasswordIsRefusedWhereverOneIsChosen(t *testing.T) {
+	h := newHouse(t, sqlite(t))
+	h.parts.Breaches = stolen{"Difference engine no. 2"}
+	h.mailing(account.Options{})
+	by, _ := h.login(h.ada())
+	_, err := h.register(account.Registration{Email: "eve@example.com", Password: "Difference engine no. 2"})
+	refuse(t, "a registration", err, fault.WeakPassword, "password")
+	refuse(t, "a change", h.accounts.ChangePassword(t.Context(), by, adasPassword, "Difference engine no. 2"), fault.WeakPassword, "newPassword")
+	_, err = h.accounts.ResetPassword(t.Context(), h.resetToken(adasEmail, adasEmail), "Difference engine no. 2", home)
+	refuse(t, "a reset", err, fault.WeakPassword, "newPassword")
+}
