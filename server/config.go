@@ -87,14 +87,6 @@ func (s Settings) at(addr net.Addr) Settings {
 	return s
 }
 
-// linkURL is where links in mails lead: never where a request came in, whose Host anybody can choose.
-func (s Settings) linkURL() string {
-	if s.LinkURL != "" {
-		return s.LinkURL
-	}
-	return s.PublicURL + "/links/{purpose}?token={token}"
-}
-
 // production reports whether real people depend on this process.
 func (s Settings) production() bool { return s.Env == "production" }
 
@@ -320,7 +312,7 @@ func (s Settings) masked() []string {
 		"public-url          " + s.PublicURL,
 		"email-verification  " + s.EmailVerification,
 		"product             " + s.Product,
-		"link-url            " + s.linkURL(),
+		"link-url            " + s.LinkURL,
 		"breach-url          " + store.Redact(s.BreachURL),
 		"smtp-url            " + hidden(s.SMTPURL),
 		"mail-from           " + s.MailFrom,
