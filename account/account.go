@@ -101,7 +101,8 @@ type Options struct {
 	EmailVerification EmailVerification // "": Optional
 	Product           string            // no password may be close to it; "": Gatehouse
 	MFA               MFA               // the zero value: none is asked for, and none can be enrolled
-	LinkURL           string            // where links in mails lead: see CheckLinkURL; "": http://localhost:8080/links/…
+	PublicURL         string            // where our own pages for links stand; "": http://localhost:8080
+	LinkURL           string            // a frontend's pages for links: see CheckLinkURL; "": our own
 	MailLimits        MailLimits        // how often somebody may ask for a mail
 	Now               func() time.Time  // nil: time.Now
 }
@@ -135,8 +136,11 @@ func New(parts Parts, o Options) (*Accounts, error) {
 	if o.Product == "" {
 		o.Product = "Gatehouse"
 	}
+	if o.PublicURL == "" {
+		o.PublicURL = "http://localhost:8080"
+	}
 	if o.LinkURL == "" {
-		o.LinkURL = defaultLinkURL
+		o.LinkURL = o.PublicURL + ownPages
 	}
 	if err := CheckLinkURL(o.LinkURL); err != nil {
 		return nil, fmt.Errorf("make accounts: links: %w", err)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// defaultLinkURL stands for Options.LinkURL where a deployment has no address, as in tests.
-const defaultLinkURL = "http://localhost:8080/links/{purpose}?token={token}"
+// ownPages is where our own pages stand under the public URL.
+const ownPages = "/links/{purpose}?token={token}"
 
 // CheckLinkURL says what is wrong with an address for links: it is absolute, by http or https, with
 // {token} once and {purpose} at most once, neither in the host.
@@ -23,6 +23,15 @@ func CheckLinkURL(text string) error {
 		return errors.New("{purpose} and {token} stand after the host")
 	}
 	return nil
+}
+
+// link returns where a mail leads: never where a request came in, whose Host anybody can choose. A copy of
+// one's data is fetched at our own page, whatever frontend there is.
+func (a *Accounts) link(purpose Purpose, token string) string {
+	if purpose == ToFetchExport {
+		return linkTo(a.o.PublicURL+ownPages, purpose, token)
+	}
+	return linkTo(a.o.LinkURL, purpose, token)
 }
 
 // linkTo fills the placeholders; purposes and tokens are safe in a URL as they are.

@@ -89,7 +89,7 @@ var anySlot = []byte{}
 func (a *Accounts) issueTx(ctx context.Context, tx *store.Tx, user viewer.UserID, purpose Purpose, slot []byte, detail ProofDetail) (issued, error) {
 	id, now := store.NewID[string]("prf"), a.now()
 	secret, linkHash := otc.NewLink(purpose)
-	out := issued{link: linkTo(a.o.LinkURL, purpose, secret), minutes: int(terms[purpose] / time.Minute)}
+	out := issued{link: a.link(purpose, secret), minutes: int(terms[purpose] / time.Minute)}
 	var codeHash []byte
 	if offersCode(purpose) {
 		out.code = otc.New()
@@ -174,10 +174,10 @@ func (a *Accounts) claimCodeTx(ctx context.Context, tx *store.Tx, user viewer.Us
 	return p, err == nil, err
 }
 
-// voidTx makes every proof of user worthless that was sent where the address or the password has
-// been since: all but the ways back.
+// voidTx makes every proof of user worthless that opens the account: the password or the address has
+// changed since they were mailed.
 func (a *Accounts) voidTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
-	if _, err := tx.Exec(ctx, voidProofs, user, ToUndoEmail, ToDisown, ToKeepAccount, ToFetchExport); err != nil {
+	if _, err := tx.Exec(ctx, voidProofs, user, ToResetPassword, ToLogIn, ToChangeEmail); err != nil {
 		return fmt.Errorf("void proofs of %s: %w", user, err)
 	}
 	return nil

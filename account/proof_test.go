@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -244,11 +243,11 @@ func TestMailsAreLimitedForEachAddressWhetherOrNotItHasAnAccount(t *testing.T) {
 	h := newHouse(t, sqlite(t))
 	h.mailing(account.Options{MailLimits: account.MailLimits{Address: limit.Rule{Name: "mail-address", Limit: 6, Per: time.Hour, Burst: 5}}})
 	h.ada()
-	for _, email := range []string{adasEmail, "nobody@example.com"} {
-		for range 5 {
+	for email, left := range map[string]int{adasEmail: 4, "nobody@example.com": 5} { // the registration has sent one
+		for range left {
 			must(t, h.accounts.RequestPasswordReset(t.Context(), email, home))
 		}
-		refuse(t, "a sixth for "+email, h.accounts.RequestLoginCode(t.Context(), email, session.Bearer, home), fault.RateLimited, "")
+		refuse(t, "one more for "+email, h.accounts.RequestLoginCode(t.Context(), email, session.Bearer, home), fault.RateLimited, "")
 	}
 	var err error
 	for i := range 21 {
@@ -321,9 +320,13 @@ func TestNoSequenceOfRequestsOpensALinkTwiceOrAnOlderOne(t *testing.T) {
 			}
 			m.live[purpose] = token(h.mail(kind, email))
 		}
-		void := func() { // a change of the password makes all else that was mailed worthless
-			m.dead = append(m.dead, slices.Collect(maps.Values(m.live))...)
-			clear(m.live)
+		void := func() { // a change of the password makes worthless what was mailed to get in
+			for _, purpose := range []account.Purpose{account.ToResetPassword, account.ToLogIn} {
+				if link := m.live[purpose]; link != "" {
+					m.dead = append(m.dead, link)
+					delete(m.live, purpose)
+				}
+			}
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"ask for a reset": func(*rapid.T) {
@@ -412,5 +415,54 @@ func TestWhatIsDoneByMailIsRecorded(t *testing.T) {
 	}
 	if got := h.actions(ada.ID); !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// stolen is a list of stolen passwords.
+type stolen []string
+
+func (s stolen) Has(_ context.Context, secret string) bool { return slices.Contains(s, secret) }
+
+func TestAStolenPasswordIsRefusedWhereverOneIsChosen(t *testing.T) {
+	h := newHouse(t, sqlite(t))
+	h.parts.Breaches = stolen{"Difference engine no. 2"}
+	h.mailing(account.Options{})
+	by, _ := h.login(h.ada())
+	_, err := h.register(account.Registration{Email: "eve@example.com", Password: "Difference engine no. 2"})
+	refuse(t, "a registration", err, fault.WeakPassword, "password")
+	refuse(t, "a change", h.accounts.ChangePassword(t.Context(), by, adasPassword, "Difference engine no. 2"), fault.WeakPassword, "newPassword")
+	_, err = h.accounts.ResetPassword(t.Context(), h.resetToken(adasEmail, adasEmail), "Difference engine no. 2", home)
+	refuse(t, "a reset", err, fault.WeakPassword, "newPassword")
+}
+
+func TestAnAccountWithoutAPasswordGetsOneByMail(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		h.mailing(account.Options{})
+		ada := h.ada()
+		must(t, h.db.Update(t.Context(), func(tx *store.Tx) error { // as one that came by another provider
+			_, err := tx.Exec(t.Context(), store.SQL(`UPDATE users SET password_hash = NULL WHERE id = ?`), ada.ID)
+			return err
+		}))
+		_, err := h.accounts.ByPassword(t.Context(), adasEmail, "")
+		refuse(t, "no password", err, fault.InvalidCredentials, "")
+		_, err = h.accounts.ResetPassword(t.Context(), h.resetToken(adasEmail, adasEmail), "Difference engine no. 2", home)
+		must(t, err)
+		if _, err := h.accounts.ByPassword(t.Context(), adasEmail, "Difference engine no. 2"); err != nil {
+			t.Errorf("the new password: %v", err)
+		}
+	})
+}
+
+func TestRegisteringAnAddressAgainAndAgainFillsNoMailbox(t *testing.T) {
+	h := newHouse(t, sqlite(t))
+	h.mailing(account.Options{EmailVerification: account.Required, MailLimits: account.MailLimits{Address: limit.Rule{Name: "mail-address", Limit: 6, Per: time.Hour, Burst: 3}}})
+	for range 6 {
+		n, err := h.accounts.Prepare(t.Context(), account.Registration{Email: adasEmail, Password: adasPassword})
+		must(t, err)
+		must(t, h.db.Update(t.Context(), func(tx *store.Tx) error { return h.accounts.RegisterQuietlyTx(t.Context(), tx, n, "") }))
+	}
+	h.settled()
+	if got := h.box.Arrived(); len(got) != 3 {
+		t.Errorf("%v arrived, want three mails", got)
 	}
 }

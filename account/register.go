@@ -27,6 +27,7 @@ type Newcomer struct {
 	user  User
 	hash  password.Encoded
 	index []byte
+	mail  bool // the address may be sent one more
 }
 
 // Prepare checks a registration. Faults: INVALID, REQUIRED, TOO_SHORT, TOO_LONG, WEAK_PASSWORD by
@@ -50,7 +51,11 @@ func (a *Accounts) Prepare(ctx context.Context, r Registration) (Newcomer, error
 	if err != nil {
 		return Newcomer{}, busy("register", err)
 	}
-	return Newcomer{user: user, hash: hash, index: a.emailIndex(user.Email)}, nil
+	mail, err := a.limiter.Allow(ctx, a.o.MailLimits.Address, a.Identifier(user.Email), 1)
+	if err != nil {
+		return Newcomer{}, fmt.Errorf("register: %w", err)
+	}
+	return Newcomer{user: user, hash: hash, index: a.emailIndex(user.Email), mail: mail.Allowed}, nil
 }
 
 // RegisterTx keeps n as an account and has a mail sent that confirms its address. Fault: TAKEN, for an
@@ -66,7 +71,16 @@ func (a *Accounts) RegisterTx(ctx context.Context, tx *store.Tx, n Newcomer, net
 	if err != nil {
 		return User{}, err
 	}
-	return user, a.requestTx(ctx, tx, wish{Kind: notify.VerifyEmail, Email: user.Email, Network: network})
+	return user, a.welcomeTx(ctx, tx, n, notify.VerifyEmail, network)
+}
+
+// welcomeTx has a mail sent to n, as often as the limit for its address allows: whoever registers an
+// address again and again is not to fill a mailbox.
+func (a *Accounts) welcomeTx(ctx context.Context, tx *store.Tx, n Newcomer, kind notify.Kind, network string) error {
+	if !n.mail {
+		return nil
+	}
+	return a.requestTx(ctx, tx, wish{Kind: kind, Email: n.user.Email, Network: network})
 }
 
 // RegisterQuietlyTx is RegisterTx for a deployment that wants addresses confirmed first: it says the
@@ -84,7 +98,7 @@ func (a *Accounts) RegisterQuietlyTx(ctx context.Context, tx *store.Tx, n Newcom
 		if err != nil {
 			return err
 		}
-		return a.requestTx(ctx, tx, wish{Kind: notify.AlreadyRegistered, Email: n.user.Email, Network: network})
+		return a.welcomeTx(ctx, tx, n, notify.AlreadyRegistered, network)
 	}
 	_, err = a.RegisterTx(ctx, tx, n, network)
 	return err

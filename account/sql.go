@@ -66,7 +66,7 @@ var (
 	countTry = store.SQL(`UPDATE proofs SET tries = tries + 1 WHERE user_id = ? AND purpose = ? AND slot = ?
 		AND used_at IS NULL AND expires_at > ? AND tries < ? RETURNING ` + proofColumns)
 	useProof    = store.SQL(`UPDATE proofs SET used_at = ? WHERE id = ?`)
-	voidProofs  = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND used_at IS NULL AND purpose NOT IN (?, ?, ?, ?)`)
+	voidProofs  = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND used_at IS NULL AND purpose IN (?, ?, ?)`)
 	forgetLater = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND created_at >= ? AND id <> ?`)
 	selectKept  = store.SQL(`SELECT 1 FROM proofs WHERE purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ?
 		AND user_id <> ? LIMIT 1`)

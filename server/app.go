@@ -257,7 +257,8 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 		Sessions: a.sessions, Audit: a.audit, Limiter: a.limiter, Notices: hear,
 		Queue: a.queue, Post: a.post, Remote: a.remote, Breaches: breaches,
 	}, account.Options{
-		EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product, LinkURL: s.linkURL(), MFA: mfa,
+		EmailVerification: account.EmailVerification(strings.ToUpper(s.EmailVerification)), Product: s.Product,
+		PublicURL: s.PublicURL, LinkURL: s.LinkURL, MFA: mfa,
 	})
 	if err != nil {
 		return err

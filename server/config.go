@@ -91,14 +91,6 @@ func (s Settings) at(addr net.Addr) Settings {
 	return s
 }
 
-// linkURL is where links in mails lead: never where a request came in, whose Host anybody can choose.
-func (s Settings) linkURL() string {
-	if s.LinkURL != "" {
-		return s.LinkURL
-	}
-	return s.PublicURL + "/links/{purpose}?token={token}"
-}
-
 // production reports whether real people depend on this process.
 func (s Settings) production() bool { return s.Env == "production" }
 
@@ -328,7 +320,7 @@ func (s Settings) masked() []string {
 		"mfa-methods         " + strings.Join(s.MFAMethods, ","),
 		"passkey-rp-id       " + s.PasskeyRPID,
 		"product             " + s.Product,
-		"link-url            " + s.linkURL(),
+		"link-url            " + s.LinkURL,
 		"breach-url          " + store.Redact(s.BreachURL),
 		"smtp-url            " + hidden(s.SMTPURL),
 		"mail-from           " + s.MailFrom,
