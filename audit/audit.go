@@ -38,6 +38,11 @@ const (
 	SessionReused     Action = "session.reused"
 	SessionRevoked    Action = "session.revoked"
 	KeysRotated       Action = "keys.rotated"
+
+	AccountReclaimed Action = "account.reclaimed" // somebody proved an address that nobody had confirmed
+	IdentityLinked   Action = "identity.linked"
+	IdentityUnlinked Action = "identity.unlinked"
+	IdentityRefused  Action = "identity.refused" // a link that was asked for and not made
 )
 
 // Outcome is how it ended.

@@ -9,6 +9,7 @@ import (
 	"gatehouse/account"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/limit"
+	"gatehouse/internal/viewer"
 	"gatehouse/session"
 )
 
@@ -26,6 +27,10 @@ type Limits struct {
 
 	RegisterIP      limit.Rule // accounts made from an IP address; default: 20 at once, then one a minute
 	RegisterNetwork limit.Rule // accounts made from a network; default: 100 at once, then ten a minute
+
+	// Sign-ins at a provider that were begun, and so flows that wait, at most twice as many: default 30 in
+	// ten minutes from an IP address, 300 from a network.
+	OAuthIP, OAuthNetwork limit.Rule
 }
 
 func (l Limits) withDefaults() Limits {
@@ -38,6 +43,8 @@ func (l Limits) withDefaults() Limits {
 		{&l.Network, limit.Rule{Name: "login-network", Limit: 300, Per: time.Minute, Burst: 300}},
 		{&l.RegisterIP, limit.Rule{Name: "register-ip", Limit: 1, Per: time.Minute, Burst: 20}},
 		{&l.RegisterNetwork, limit.Rule{Name: "register-network", Limit: 10, Per: time.Minute, Burst: 100}},
+		{&l.OAuthIP, limit.Rule{Name: "oauth-ip", Limit: 30, Per: 10 * time.Minute}},
+		{&l.OAuthNetwork, limit.Rule{Name: "oauth-network", Limit: 300, Per: 10 * time.Minute}},
 	} {
 		if *rule.set == (limit.Rule{}) {
 			*rule.set = rule.standard
@@ -112,4 +119,22 @@ func (t throttle) count(ctx context.Context, requests []limit.Request) error {
 		return fault.Slow(decision.RetryAfter)
 	}
 	return nil
+}
+
+// profiles limits how often a person may have a provider asked about them.
+var profiles = limit.Rule{Name: "identity-profile", Limit: 1, Per: time.Minute, Burst: 10}
+
+// oauth counts a flow that begins. Fault: RATE_LIMITED.
+func (t throttle) oauth(ctx context.Context, ip netip.Addr) error {
+	return t.count(ctx, t.origin(ip, t.limits.OAuthIP, t.limits.OAuthNetwork))
+}
+
+// completion counts a flow that ends, as any sign-in. Fault: RATE_LIMITED.
+func (t throttle) completion(ctx context.Context, ip netip.Addr) error {
+	return t.count(ctx, t.origin(ip, t.limits.IP, t.limits.Network))
+}
+
+// profile counts a question about user. Fault: RATE_LIMITED.
+func (t throttle) profile(ctx context.Context, user viewer.UserID) error {
+	return t.count(ctx, []limit.Request{{Rule: profiles, Subject: string(user), Cost: 1}})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"gatehouse/account"
 	"gatehouse/dataloaders"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/node"
@@ -65,6 +66,12 @@ func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
 			return nil, fault.Missing("object")
 		}
 		return s, err
+	case "idn":
+		identity, err := r.Accounts.Identity(ctx, by, account.IdentityID(id))
+		if err != nil {
+			return nil, err
+		}
+		return identity, nil
 	}
 	return nil, fault.Missing("object")
 }

@@ -26,6 +26,9 @@ type Cookies interface {
 	Refresh() string // the refresh token that came with the request, "" when none did
 	Set(session.Tokens)
 	Clear()
+
+	Browser() string   // what binds sign-ins through a provider to this browser, "" when nothing came
+	SetBrowser(string) // for as long as such a sign-in may take
 }
 
 // operation is a context with the viewer and the request of an operation.

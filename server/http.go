@@ -76,6 +76,8 @@ func (a *app) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /.well-known/jwks.json", a.serveJWKS)
 	mux.HandleFunc("GET /.well-known/openid-configuration", a.serveDiscovery)
 	mux.HandleFunc("GET /artifacts/{id}", a.serveArtifact)
+	mux.HandleFunc("GET /oauth/callback/{provider}", a.serveCallback)
+	mux.HandleFunc("POST /oauth/callback/{provider}", a.serveCallback)
 	if a.outbox != nil {
 		page := a.outbox.Page()
 		mux.Handle("GET /outbox", page)

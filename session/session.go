@@ -63,6 +63,7 @@ const (
 	AccountDisabled Reason = "ACCOUNT_DISABLED"
 	Replaced        Reason = "REPLACED" // the user signed in too many times
 	Expired         Reason = "EXPIRED"
+	Reclaimed       Reason = "RECLAIMED" // somebody proved that the account's address is theirs
 )
 
 // Device is what the client says of the machine it runs on; both parts may be empty.
