@@ -35,6 +35,7 @@ const (
 type identityProvider struct {
 	t      testing.TB
 	issuer string
+	seen   *sightings // of the deployment
 }
 
 // startIdentityProvider starts a provider that ends with t. Without Node the test is skipped, or fails
@@ -142,6 +143,9 @@ func (p *identityProvider) visit(address string, form url.Values) *url.URL {
 	back, err := page.Location()
 	if err != nil {
 		p.t.Fatalf("the provider did not send us back: %s at %s", page.Status, page.Request.URL)
+	}
+	for _, name := range []string{"state", "code"} {
+		p.seen.add(name, back.Query().Get(name))
 	}
 	return back
 }
@@ -263,7 +267,11 @@ func withProvider(t *testing.T, test func(t *testing.T, d *deployment, p *identi
 			t.Parallel()
 			p := startIdentityProvider(t)
 			d := form.start(t, "--oauth-file", p.file(), "--public-url", publicURL)
+			p.seen = d.seen
 			d.seen.add("client secret", clientSecret)
+			for _, login := range []string{"alice", "bob-unverified"} {
+				d.seen.add("address at the provider", login+"@example.test")
+			}
 			test(t, d, p)
 		})
 	}
@@ -276,8 +284,6 @@ func TestAPersonSignsInThroughAProviderWhoseAnswerComesToTheServer(t *testing.T)
 		mine := newPKCE()
 		begun := startOAuth(t, here, vars{"provider": "peer", "clientChallenge": mine.challenge})
 		back := p.visit(begun.AuthorizationURL, signInAs("alice"))
-		d.seen.add("state", back.Query().Get("state"))
-		d.seen.add("code", back.Query().Get("code"))
 		second := d.servers[len(d.servers)-1]
 		status, to := second.callback(back, "")
 		code := d.seen.add("exchange code", to.Query().Get("exchangeCode"))
@@ -306,6 +312,187 @@ func TestAPersonSignsInThroughAProviderWhoseAnswerComesToTheServer(t *testing.T)
 		}
 		if a := tryComplete(here, in); a.userError() != "OAUTH_EXCHANGE_INVALID" {
 			t.Errorf("the code once more: %v", a)
+		}
+	})
+}
+
+// flow brings a person to the provider and back to whoever the answer is for.
+func (p *identityProvider) flow(s speaker, in vars, form url.Values) (begunOAuth, *url.URL) {
+	p.t.Helper()
+	begun := startOAuth(p.t, s, in)
+	return begun, p.visit(begun.AuthorizationURL, form)
+}
+
+// brought is what a page passes on of the provider's answer.
+func brought(back *url.URL, more vars) vars {
+	in := vars{}
+	for _, name := range []string{"state", "code", "iss", "error"} {
+		if value := back.Query().Get(name); value != "" {
+			in[name] = value
+		}
+	}
+	for name, value := range more {
+		in[name] = value
+	}
+	return in
+}
+
+func TestAPersonSignsInThroughAProviderWhoseAnswerComesToAPage(t *testing.T) {
+	t.Parallel()
+	withProvider(t, func(t *testing.T, d *deployment, p *identityProvider) {
+		here, there := d.visitor(0), d.visitor(1)
+		mine := newPKCE()
+		in := vars{"provider": "other", "redirectTo": providerPage, "clientChallenge": mine.challenge}
+		begun, back := p.flow(here, in, signInAs("bob-unverified"))
+		if !strings.HasPrefix(back.String(), providerPage+"?") {
+			t.Fatalf("the provider sends us to %s", back)
+		}
+		stolen := brought(back, vars{"clientVerifier": newPKCE().verifier})
+		if a := tryComplete(there, stolen); a.userError() != "OAUTH_BINDING_MISMATCH" {
+			t.Errorf("a stolen answer: %v", a)
+		}
+		good := brought(back, vars{"clientVerifier": mine.verifier, "flowId": begun.FlowID, "rememberMe": true})
+		got := complete(t, there, good)
+		there.keep(got)
+		if u := got.Outcome.User; u.Email != "bob-unverified@example.test" || u.EmailVerified {
+			t.Errorf("signed in as %+v", u)
+		}
+		if a := tryComplete(here, good); a.userError() != "OAUTH_STATE_MISMATCH" {
+			t.Errorf("the same answer once more: %v", a)
+		}
+		// The provider's code once more, with a state of its own.
+		_, next := p.flow(here, in, signInAs("bob-unverified"))
+		replayed := brought(next, vars{"clientVerifier": mine.verifier, "code": back.Query().Get("code")})
+		if a := tryComplete(here, replayed); a.userError() != "OAUTH_CODE_INVALID" {
+			t.Errorf("a replayed code: %v", a)
+		}
+		_, next = p.flow(here, in, signInAs("bob-unverified"))
+		if a := tryComplete(here, brought(next, vars{"clientVerifier": mine.verifier, "iss": "https://another.example"})); a.userError() != "OAUTH_ISSUER_MISMATCH" {
+			t.Errorf("the answer of another issuer: %v", a)
+		}
+		_, next = p.flow(here, in, url.Values{"cancel": {"1"}})
+		if a := tryComplete(here, brought(next, vars{"clientVerifier": mine.verifier})); a.userError() != "OAUTH_DENIED" {
+			t.Errorf("a refusal: %v", a)
+		}
+		_, next = p.flow(here, in, signInAs("carol-noemail"))
+		if a := tryComplete(here, brought(next, vars{"clientVerifier": mine.verifier})); a.userError() != "OAUTH_EMAIL_REQUIRED" {
+			t.Errorf("a person without an address: %v", a)
+		}
+		for want, in := range map[string]vars{
+			"REQUIRED":               {"provider": "peer"},
+			"INVALID":                {"provider": "nobody", "clientChallenge": mine.challenge},
+			"OAUTH_REDIRECT_REFUSED": {"provider": "peer", "clientChallenge": mine.challenge, "redirectTo": appPage + "/"},
+		} {
+			if a := here.say(startOAuthDocument, vars{"in": in}); a.userError() != want {
+				t.Errorf("start with %v: %v, want %s", in, a, want)
+			}
+		}
+	})
+}
+
+func TestABrowserSignsInThroughAProviderInCookieMode(t *testing.T) {
+	t.Parallel()
+	withProvider(t, func(t *testing.T, d *deployment, p *identityProvider) {
+		b, other := d.browser(), d.browser()
+		in := vars{"provider": "peer", "redirectTo": appPage}
+		_, back := p.flow(b, in, signInAs("alice"))
+		c := b.cookies["__Host-gh_oauth"]
+		if c == nil || !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || c.MaxAge <= 0 {
+			t.Fatalf("the flow is bound by %+v", c)
+		}
+		second := d.servers[len(d.servers)-1]
+		if status, to := second.callback(back, ""); status != http.StatusBadRequest || !strings.Contains(to.Fragment, "OAUTH_BINDING_MISMATCH") {
+			t.Errorf("the answer in another browser: %d %s", status, to)
+		}
+		_, mixed := p.flow(b, in, signInAs("alice"))
+		mixed.Path = "/oauth/callback/other"
+		if status, to := second.callback(mixed, b.cookie()); status != http.StatusBadRequest || !strings.Contains(to.Fragment, "OAUTH_STATE_MISMATCH") {
+			t.Errorf("an answer that is mixed up: %d %s", status, to)
+		}
+		status, to := second.callback(back, b.cookie())
+		code := d.seen.add("exchange code", to.Query().Get("exchangeCode"))
+		if status != http.StatusSeeOther || code == "" {
+			t.Fatalf("the server answered %d and leads to %s", status, to)
+		}
+		startOAuth(t, other, in) // so that it has a cookie of its own
+		if a := tryComplete(other, vars{"exchangeCode": code}); a.userError() != "OAUTH_BINDING_MISMATCH" {
+			t.Errorf("the code in another browser: %v", a)
+		}
+		got := complete(t, b, vars{"exchangeCode": code})
+		if got.Outcome == nil || got.Outcome.AccessToken != "" || b.cookies["__Host-gh_access"] == nil || !b.signedIn() {
+			t.Errorf("signed in by cookies: %+v", got)
+		}
+		_, denied := p.flow(b, in, url.Values{"cancel": {"1"}})
+		if status, to := second.callback(denied, b.cookie()); status != http.StatusSeeOther || to.Query().Get("error") != "OAUTH_DENIED" || to.Host != "app.example.test" {
+			t.Errorf("a refusal: %d, leads to %s", status, to)
+		}
+		head, err := http.NewRequest(http.MethodHead, second.url+"/oauth/callback/peer?state=x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := b.http.Do(head); err != nil || r.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("who only looks: %v, %v", r, err)
+		}
+	})
+}
+
+func TestAnAccountLinksAndUnlinksIdentities(t *testing.T) {
+	t.Parallel()
+	withProvider(t, func(t *testing.T, d *deployment, p *identityProvider) {
+		ada := d.person()
+		mine := newPKCE()
+		in := vars{"provider": "peer", "redirectTo": providerPage, "clientChallenge": mine.challenge, "link": true}
+		refused(t, "nobody's link", d.visitor(0).say(startOAuthDocument, vars{"in": in}), "UNAUTHENTICATED")
+		_, back := p.flow(ada, in, signInAs("carol-noemail"))
+		got := complete(t, ada.at(d.servers[len(d.servers)-1]), brought(back, vars{"clientVerifier": mine.verifier}))
+		if got.Outcome != nil || got.Identity == nil {
+			t.Fatalf("the link gave %+v", got)
+		}
+		delete(in, "link")
+		_, back = p.flow(d.visitor(0), in, signInAs("carol-noemail"))
+		again := d.visitor(0)
+		again.keep(complete(t, again, brought(back, vars{"clientVerifier": mine.verifier})))
+		if again.user != ada.user {
+			t.Errorf("the identity leads to %s, want %s", again.user, ada.user)
+		}
+		id := got.Identity.ID
+		fresh := ask[struct{ RefreshIdentityProfile struct{ Identity *identity } }](ada,
+			`mutation($id: ID!) { refreshIdentityProfile(input: {identityId: $id}) { identity `+identityFields+` userErrors { code } } }`, vars{"id": id})
+		if i := fresh.RefreshIdentityProfile.Identity; i == nil || i.Name != "carol-noemail of the test" {
+			t.Errorf("the profile read again: %+v", i)
+		}
+		const node = `query($id: ID!) { node(id: $id) { id ... on Identity { provider } } }`
+		if a := ada.say(node, vars{"id": id}); !strings.Contains(string(a.Data), `"peer"`) {
+			t.Errorf("the identity as a node: %v", a)
+		}
+		eve := d.person()
+		refused(t, "the identity of another", eve.say(node, vars{"id": id}), "NOT_FOUND")
+		const unlink = `mutation($id: ID!) { unlinkIdentity(input: {identityId: $id}) { identityId user { identities { id } } userErrors { code } } }`
+		refused(t, "to unlink the identity of another", eve.say(unlink, vars{"id": id}), "NOT_FOUND")
+		if a := ada.say(unlink, vars{"id": id}); !strings.Contains(string(a.Data), `"identities":[]`) || a.userError() != "" {
+			t.Errorf("unlink: %v", a)
+		}
+		// Who came by a provider has no other way in.
+		delete(in, "redirectTo")
+		in["redirectTo"] = providerPage
+		_, back = p.flow(d.visitor(0), in, signInAs("alice"))
+		alice := d.visitor(0)
+		made := complete(t, alice, brought(back, vars{"clientVerifier": mine.verifier}))
+		alice.keep(made)
+		if a := alice.say(unlink, vars{"id": made.Identity.ID}); a.userError() != "LAST_WAY_IN" {
+			t.Errorf("the last way in: %v", a)
+		}
+		type list struct {
+			Me struct{ Identities []identity }
+		}
+		if all := ask[list](alice, `{ me { identities `+identityFields+` } }`, nil).Me.Identities; len(all) != 1 || all[0].ID != made.Identity.ID {
+			t.Errorf("my identities: %+v", all)
+		}
+		type providers struct {
+			OauthProviders []struct{ Name, Kind, DisplayName string }
+		}
+		if all := ask[providers](d.visitor(0), `{ oauthProviders { name kind displayName } }`, nil).OauthProviders; len(all) != 2 || all[0].Kind != "OIDC" || all[0].DisplayName != "The Peer" {
+			t.Errorf("providers: %+v", all)
 		}
 	})
 }
