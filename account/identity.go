@@ -235,7 +235,10 @@ func (a *Accounts) MeetTx(ctx context.Context, tx *store.Tx, identity Identity, 
 	if err != nil {
 		return Identity{}, fmt.Errorf("update identity %s: %w", identity.ID, err)
 	}
-	met, err := tx.Exec(ctx, meetIdentity, f.Provider, profile, tokens, store.At(now), store.At(now), identity.ID)
+	met, err := tx.Exec(ctx, meetIdentity, f.Provider, profile, store.At(now), store.At(now), identity.ID)
+	if err == nil && tokens != nil { // whoever refreshes the old ones keeps nothing
+		_, err = tx.Exec(ctx, replaceTokens, tokens, identity.ID)
+	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("update identity %s: %w", identity.ID, err)
 	}

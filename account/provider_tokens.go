@@ -22,7 +22,16 @@ type TokenClaim struct {
 // ProviderTokens returns the tokens of an identity as they were given to LinkTx, nil when there are
 // none. The caller has checked who asks. Fault: NOT_FOUND.
 func (a *Accounts) ProviderTokens(ctx context.Context, id IdentityID) ([]byte, error) {
-	sealed, err := store.One(ctx, a.db, selectTokens, store.Value[[]byte], id)
+	return a.providerTokens(ctx, a.db, id)
+}
+
+// ProviderTokensTx is ProviderTokens inside tx.
+func (a *Accounts) ProviderTokensTx(ctx context.Context, tx *store.Tx, id IdentityID) ([]byte, error) {
+	return a.providerTokens(ctx, tx, id)
+}
+
+func (a *Accounts) providerTokens(ctx context.Context, from store.Reader, id IdentityID) ([]byte, error) {
+	sealed, err := store.One(ctx, from, selectTokens, store.Value[[]byte], id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fault.Missing("identity")
 	}

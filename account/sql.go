@@ -89,8 +89,8 @@ var (
 	countIdentities  = store.SQL(`SELECT count(*) FROM identities WHERE user_id = ?`)
 	insertIdentity   = store.SQL(`INSERT INTO identities (id, user_id, provider, issuer, subject_index, profile_sealed,
 		tokens_sealed, linked_at, used_at, profile_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
-	meetIdentity = store.SQL(`UPDATE identities SET provider = ?, profile_sealed = ?,
-		tokens_sealed = COALESCE(?, tokens_sealed), claimed_until = NULL, used_at = ?, profile_at = ? WHERE id = ?`)
+	meetIdentity     = store.SQL(`UPDATE identities SET provider = ?, profile_sealed = ?, used_at = ?, profile_at = ? WHERE id = ?`)
+	replaceTokens    = store.SQL(`UPDATE identities SET tokens_sealed = ?, claimed_until = NULL WHERE id = ?`)
 	updateProfile    = store.SQL(`UPDATE identities SET profile_sealed = ?, profile_at = ? WHERE id = ?`)
 	deleteIdentity   = store.SQL(`DELETE FROM identities WHERE id = ? AND user_id = ?`)
 	deleteIdentities = store.SQL(`DELETE FROM identities WHERE user_id = ?`)

@@ -113,7 +113,7 @@ func (i *Identities) takeFlow(ctx context.Context, state string, check func(pend
 	var p pending
 	err := i.take(ctx, selectFlow, takeFlow, hash, flowPlace(hash), &p, func() error { return check(p) })
 	if errors.Is(err, store.ErrNotFound) {
-		i.o.Log.WarnContext(ctx, "oauth: no such flow", "flow", hash[:12])
+		p = pending{Flow: oauth.Flow{StateHash: hash}} // so that the log can tell which one was used before
 		return p, fault.New(fault.OAuthStateMismatch, "", "This sign-in is not known, or it was used before. Start it again.")
 	}
 	return p, err

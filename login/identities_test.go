@@ -489,6 +489,21 @@ func TestTokensOfAProviderAreRefreshedOnceForAllWhoAsk(t *testing.T) {
 	})
 }
 
+func TestARefreshTokenThatComesWithTheFirstConsentOnlyIsKept(t *testing.T) {
+	eachPort(t, func(t *testing.T, p *port) {
+		_, err := p.signIn(verified("ada", "ada@example.com"))
+		must(t, err)
+		p.provider.bend(func() { p.provider.once = true })
+		ada, err := p.signIn(verified("ada", "ada@example.com"))
+		must(t, err)
+		p.clock.advance(10 * time.Minute)
+		token, err := p.identities.AccessToken(t.Context(), p.signedIn(ada.Outcome), ada.Identity.ID)
+		if err != nil || token != "access-1-of-ada" {
+			t.Errorf("got %q, %v", token, err)
+		}
+	})
+}
+
 func TestTheProfileCanBeReadAgain(t *testing.T) {
 	eachPort(t, func(t *testing.T, p *port) {
 		ada, err := p.signIn(verified("ada", "ada@example.com"))

@@ -80,6 +80,7 @@ type provider struct {
 	down      bool
 	rejects   map[string]bool // access tokens that UserInfo does not take
 	revoked   []string
+	once      bool // a refresh token comes with the first consent only
 }
 
 type grant struct {
@@ -175,9 +176,13 @@ func (p *provider) serveToken(w http.ResponseWriter, r *http.Request) {
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, said)
 	token.Header["kid"] = "k1"
 	signed, _ := token.SignedString(p.key)
-	answerJSON(w, http.StatusOK, map[string]any{
+	answer := map[string]any{
 		"access_token": "access-0-of-" + g.subject, "refresh_token": "refresh-0-of-" + g.subject, "token_type": "Bearer", "expires_in": 600, "id_token": signed,
-	})
+	}
+	if p.once {
+		delete(answer, "refresh_token")
+	}
+	answerJSON(w, http.StatusOK, answer)
 }
 
 // serveRefresh accepts a refresh token once.

@@ -167,8 +167,15 @@ func await(ctx context.Context, while time.Duration, patience <-chan time.Time) 
 // kept reads an identity's tokens; the zero ones when there are none.
 func (i *Identities) kept(ctx context.Context, identity account.Identity) (keptTokens, error) {
 	encoded, err := i.logins.accounts.ProviderTokens(ctx, identity.ID)
-	if err != nil || encoded == nil {
+	if err != nil {
 		return keptTokens{}, err
+	}
+	return readTokens(identity, encoded)
+}
+
+func readTokens(identity account.Identity, encoded []byte) (keptTokens, error) {
+	if encoded == nil {
+		return keptTokens{}, nil
 	}
 	var tokens keptTokens
 	if err := json.Unmarshal(encoded, &tokens); err != nil {
