@@ -218,3 +218,41 @@ func scanTrusted(scan store.Scan) (d TrustedDevice, err error) {
 		store.Time(&d.ExpiresAt))
 	return d, err
 }
+
+const identityColumns = `id, user_id, provider, issuer, profile_sealed, linked_at, used_at, profile_at`
+
+var (
+	selectIdentities = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE user_id = ? ORDER BY id`)
+	selectIdentity   = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE id = ?`)
+	selectBySubject  = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE subject_index = ?`)
+	countIdentities  = store.SQL(`SELECT count(*) FROM identities WHERE user_id = ?`)
+	countWaysIn      = store.SQL(`SELECT (SELECT count(*) FROM identities WHERE user_id = ?) +
+		(SELECT count(*) FROM factors WHERE kind = ? AND user_id = ? AND confirmed_at IS NOT NULL)`)
+	insertIdentity = store.SQL(`INSERT INTO identities (id, user_id, provider, issuer, subject_index, profile_sealed,
+		tokens_sealed, linked_at, used_at, profile_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	meetIdentity          = store.SQL(`UPDATE identities SET provider = ?, profile_sealed = ?, used_at = ?, profile_at = ? WHERE id = ?`)
+	replaceTokens         = store.SQL(`UPDATE identities SET tokens_sealed = ?, claimed_until = NULL WHERE id = ?`)
+	updateIdentityProfile = store.SQL(`UPDATE identities SET profile_sealed = ?, profile_at = ? WHERE id = ?`)
+	deleteIdentity        = store.SQL(`DELETE FROM identities WHERE id = ? AND user_id = ?`)
+	deleteIdentities      = store.SQL(`DELETE FROM identities WHERE user_id = ?`)
+
+	selectTokens = store.SQL(`SELECT tokens_sealed FROM identities WHERE id = ?`)
+	claimTokens  = store.SQL(`UPDATE identities SET claimed_until = ? WHERE id = ? AND COALESCE(claimed_until, 0) < ?`)
+	endClaim     = store.SQL(`UPDATE identities SET tokens_sealed = COALESCE(?, tokens_sealed), claimed_until = NULL
+		WHERE id = ? AND claimed_until = ?`)
+)
+
+var (
+	selectLocked = store.SQL(`SELECT `+columns+`, password_hash FROM users WHERE id = ?`).
+			On(store.Postgres, `SELECT `+columns+`, password_hash FROM users WHERE id = ? FOR UPDATE`)
+	selectLockedByEmail = store.SQL(`SELECT `+columns+`, password_hash FROM users WHERE email_index = ?`).
+				On(store.Postgres, `SELECT `+columns+`, password_hash FROM users WHERE email_index = ? FOR UPDATE`)
+	reclaimUser = store.SQL(`UPDATE users SET password_hash = NULL, name_sealed = NULL, email_verified = TRUE,
+		version = version + 1, updated_at = ? WHERE id = ?`)
+)
+
+func scanIdentity(scan store.Scan) (r identityRow, err error) {
+	err = scan(&r.ID, &r.User, &r.Provider, &r.Issuer, &r.profileSealed,
+		store.Time(&r.LinkedAt), store.Time(&r.UsedAt), store.Time(&r.ProfileAt))
+	return r, err
+}

@@ -156,7 +156,7 @@ func (a *Accounts) takeOverTx(ctx context.Context, tx *store.Tx, user User) erro
 	if err := a.mustResetTx(ctx, tx, user.ID); err != nil {
 		return err
 	}
-	if err := a.dropFactorsTx(ctx, tx, user.ID); err != nil {
+	if err := a.dropWaysInTx(ctx, tx, user.ID); err != nil {
 		return err
 	}
 	return a.sessions.RevokeAllTx(ctx, tx, viewer.Viewer{User: user.ID}, user.ID, session.Compromised)

@@ -62,7 +62,11 @@ const (
 	ExportAsked              Action = "export.asked"
 	DeletionScheduled        Action = "account.deletion-scheduled"
 	DeletionCancelled        Action = "account.deletion-cancelled"
-	AccountDeleted           Action = "account.deleted" // of whom, nobody knows any more
+	AccountDeleted           Action = "account.deleted"   // of whom, nobody knows any more
+	AccountReclaimed         Action = "account.reclaimed" // somebody proved an address that nobody had confirmed
+	IdentityLinked           Action = "identity.linked"
+	IdentityUnlinked         Action = "identity.unlinked"
+	IdentityRefused          Action = "identity.refused" // a link that was asked for and not made
 )
 
 // Outcome is how it ended.

@@ -22,6 +22,7 @@ type UserResolver interface {
 	Factors(ctx context.Context, obj *account.User) ([]*account.Factor, error)
 	RecoveryCodesLeft(ctx context.Context, obj *account.User) (*int, error)
 	TrustedDevices(ctx context.Context, obj *account.User) ([]*account.TrustedDevice, error)
+	Identities(ctx context.Context, obj *account.User) ([]*account.Identity, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -408,6 +409,38 @@ func (ec *executionContext) fieldContext_User_trustedDevices(_ context.Context, 
 	return fc, nil
 }
 
+func (ec *executionContext) _User_identities(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_identities(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().Identities(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*account.Identity) graphql.Marshaler {
+			return ec.marshalOIdentity2ᚕᚖgatehouseᚋaccountᚐIdentityᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_identities(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Identity(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
@@ -664,6 +697,11 @@ func (ec *executionContext) _User(ctx context.Context, sel ast.SelectionSet, obj
 			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._User_trustedDevices(ctx, field, obj)
+				})
+		case "identities":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_identities(ctx, field, obj)
 				})
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))

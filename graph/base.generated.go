@@ -13,6 +13,7 @@ import (
 	"gatehouse/internal/marshal"
 	"gatehouse/internal/node"
 	"gatehouse/internal/viewer"
+	"gatehouse/login/oauth"
 	"gatehouse/queue"
 	"gatehouse/session"
 	"strconv"
@@ -46,6 +47,10 @@ type MutationResolver interface {
 	ProcessCSV(ctx context.Context, input ProcessCSVInput) (*ProcessCSVPayload, error)
 	Login(ctx context.Context, input LoginInput) (*LoginPayload, error)
 	Logout(ctx context.Context) (*LogoutPayload, error)
+	StartOAuth(ctx context.Context, input StartOAuthInput) (*StartOAuthPayload, error)
+	CompleteOAuth(ctx context.Context, input CompleteOAuthInput) (*CompleteOAuthPayload, error)
+	UnlinkIdentity(ctx context.Context, input UnlinkIdentityInput) (*UnlinkIdentityPayload, error)
+	RefreshIdentityProfile(ctx context.Context, input RefreshIdentityProfileInput) (*RefreshIdentityProfilePayload, error)
 	UpdateProfile(ctx context.Context, input UpdateProfileInput) (*UpdateProfilePayload, error)
 	RequestDataExport(ctx context.Context) (*RequestDataExportPayload, error)
 	DeleteAccount(ctx context.Context, input *DeleteAccountInput) (*DeleteAccountPayload, error)
@@ -76,6 +81,7 @@ type QueryResolver interface {
 	Nodes(ctx context.Context, ids []string) ([]node.Node, error)
 	Version(ctx context.Context) (string, error)
 	Me(ctx context.Context) (*account.User, error)
+	OauthProviders(ctx context.Context) ([]*oauth.Provider, error)
 	Job(ctx context.Context, id string) (*queue.Job, error)
 	Jobs(ctx context.Context, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) (*JobConnection, error)
 	JobKinds(ctx context.Context) ([]*JobKind, error)
@@ -203,6 +209,20 @@ func (ec *executionContext) field_Mutation_changePassword_args(ctx context.Conte
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (ChangePasswordInput, error) {
 			return ec.unmarshalNChangePasswordInput2gatehouseᚋgraphᚐChangePasswordInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_completeOAuth_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (CompleteOAuthInput, error) {
+			return ec.unmarshalNCompleteOAuthInput2gatehouseᚋgraphᚐCompleteOAuthInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -385,6 +405,20 @@ func (ec *executionContext) field_Mutation_processCsv_args(ctx context.Context, 
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (ProcessCSVInput, error) {
 			return ec.unmarshalNProcessCsvInput2gatehouseᚋgraphᚐProcessCSVInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_refreshIdentityProfile_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (RefreshIdentityProfileInput, error) {
+			return ec.unmarshalNRefreshIdentityProfileInput2gatehouseᚋgraphᚐRefreshIdentityProfileInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -603,6 +637,20 @@ func (ec *executionContext) field_Mutation_setKindLimit_args(ctx context.Context
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_startOAuth_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (StartOAuthInput, error) {
+			return ec.unmarshalNStartOAuthInput2gatehouseᚋgraphᚐStartOAuthInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_startPasskeyLogin_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -637,6 +685,20 @@ func (ec *executionContext) field_Mutation_undoEmailChange_args(ctx context.Cont
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (UndoEmailChangeInput, error) {
 			return ec.unmarshalNUndoEmailChangeInput2gatehouseᚋgraphᚐUndoEmailChangeInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_unlinkIdentity_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (UnlinkIdentityInput, error) {
+			return ec.unmarshalNUnlinkIdentityInput2gatehouseᚋgraphᚐUnlinkIdentityInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -1850,6 +1912,228 @@ func (ec *executionContext) fieldContext_Mutation_logout(_ context.Context, fiel
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_LogoutPayload(ctx, field)
 		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_startOAuth(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_startOAuth(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().StartOAuth(ctx, fc.Args["input"].(StartOAuthInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *StartOAuthPayload) graphql.Marshaler {
+			return ec.marshalNStartOAuthPayload2ᚖgatehouseᚋgraphᚐStartOAuthPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_startOAuth(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_StartOAuthPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_startOAuth_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_completeOAuth(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_completeOAuth(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CompleteOAuth(ctx, fc.Args["input"].(CompleteOAuthInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *CompleteOAuthPayload) graphql.Marshaler {
+			return ec.marshalNCompleteOAuthPayload2ᚖgatehouseᚋgraphᚐCompleteOAuthPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_completeOAuth(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CompleteOAuthPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_completeOAuth_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_unlinkIdentity(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_unlinkIdentity(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().UnlinkIdentity(ctx, fc.Args["input"].(UnlinkIdentityInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
+				if err != nil {
+					var zeroVal *UnlinkIdentityPayload
+					return zeroVal, err
+				}
+				verified, err := ec.unmarshalOBoolean2ᚖbool(ctx, false)
+				if err != nil {
+					var zeroVal *UnlinkIdentityPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Auth == nil {
+					var zeroVal *UnlinkIdentityPayload
+					return zeroVal, errors.New("directive auth is not implemented")
+				}
+				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *UnlinkIdentityPayload) graphql.Marshaler {
+			return ec.marshalNUnlinkIdentityPayload2ᚖgatehouseᚋgraphᚐUnlinkIdentityPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_unlinkIdentity(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UnlinkIdentityPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_unlinkIdentity_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_refreshIdentityProfile(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_refreshIdentityProfile(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().RefreshIdentityProfile(ctx, fc.Args["input"].(RefreshIdentityProfileInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
+				if err != nil {
+					var zeroVal *RefreshIdentityProfilePayload
+					return zeroVal, err
+				}
+				verified, err := ec.unmarshalOBoolean2ᚖbool(ctx, false)
+				if err != nil {
+					var zeroVal *RefreshIdentityProfilePayload
+					return zeroVal, err
+				}
+				if ec.Directives.Auth == nil {
+					var zeroVal *RefreshIdentityProfilePayload
+					return zeroVal, errors.New("directive auth is not implemented")
+				}
+				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *RefreshIdentityProfilePayload) graphql.Marshaler {
+			return ec.marshalNRefreshIdentityProfilePayload2ᚖgatehouseᚋgraphᚐRefreshIdentityProfilePayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_refreshIdentityProfile(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RefreshIdentityProfilePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_refreshIdentityProfile_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
 	}
 	return fc, nil
 }
@@ -3443,6 +3727,38 @@ func (ec *executionContext) fieldContext_Query_me(_ context.Context, field graph
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_oauthProviders(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_oauthProviders(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Query().OauthProviders(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*oauth.Provider) graphql.Marshaler {
+			return ec.marshalNOAuthProvider2ᚕᚖgatehouseᚋloginᚋoauthᚐProviderᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Query_oauthProviders(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_OAuthProvider(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_job(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3878,6 +4194,13 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 			return graphql.Null
 		}
 		return ec._Job(ctx, sel, obj)
+	case account.Identity:
+		return ec._Identity(ctx, sel, &obj)
+	case *account.Identity:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._Identity(ctx, sel, obj)
 	case account.Factor:
 		return ec._Factor(ctx, sel, &obj)
 	case *account.Factor:
@@ -4045,6 +4368,34 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "logout":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_logout(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "startOAuth":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_startOAuth(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "completeOAuth":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_completeOAuth(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "unlinkIdentity":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_unlinkIdentity(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "refreshIdentityProfile":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_refreshIdentityProfile(ctx, field)
 			})
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
@@ -4309,6 +4660,11 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_me(ctx, field)
 				})
+		case "oauthProviders":
+			out.ResolveRoot(innerCtx, ec.OperationContext, i, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_oauthProviders(ctx, field)
+				})
 		case "job":
 			out.ResolveRoot(innerCtx, ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
@@ -4542,50 +4898,90 @@ func (ec *executionContext) marshalNUserErrorCode2gatehouseᚋinternalᚋfault�
 
 var (
 	unmarshalNUserErrorCode2gatehouseᚋinternalᚋfaultᚐCode = map[string]fault.Code{
-		"INVALID":                 fault.Invalid,
-		"REQUIRED":                fault.Required,
-		"TOO_SHORT":               fault.TooShort,
-		"TOO_LONG":                fault.TooLong,
-		"WEAK_PASSWORD":           fault.WeakPassword,
-		"TAKEN":                   fault.Taken,
-		"INVALID_CREDENTIALS":     fault.InvalidCredentials,
-		"ACCOUNT_DISABLED":        fault.AccountDisabled,
-		"EMAIL_NOT_VERIFIED":      fault.EmailNotVerified,
-		"PASSWORD_RESET_REQUIRED": fault.PasswordResetRequired,
-		"TOKEN_INVALID":           fault.TokenInvalid,
-		"TOKEN_EXPIRED":           fault.TokenExpired,
-		"TOKEN_REUSED":            fault.TokenReused,
-		"SESSION_REVOKED":         fault.SessionRevoked,
-		"WRONG_STATE":             fault.WrongState,
-		"UNSUPPORTED_FILE":        fault.UnsupportedFile,
-		"EMPTY_FILE":              fault.EmptyFile,
-		"TOO_LARGE":               fault.TooLarge,
-		"INVALID_CODE":            fault.InvalidCode,
-		"CHALLENGE_EXPIRED":       fault.ChallengeExpired,
-		"PASSKEY_REFUSED":         fault.PasskeyRefused,
+		"INVALID":                    fault.Invalid,
+		"REQUIRED":                   fault.Required,
+		"TOO_SHORT":                  fault.TooShort,
+		"TOO_LONG":                   fault.TooLong,
+		"WEAK_PASSWORD":              fault.WeakPassword,
+		"TAKEN":                      fault.Taken,
+		"INVALID_CREDENTIALS":        fault.InvalidCredentials,
+		"ACCOUNT_DISABLED":           fault.AccountDisabled,
+		"EMAIL_NOT_VERIFIED":         fault.EmailNotVerified,
+		"PASSWORD_RESET_REQUIRED":    fault.PasswordResetRequired,
+		"TOKEN_INVALID":              fault.TokenInvalid,
+		"TOKEN_EXPIRED":              fault.TokenExpired,
+		"TOKEN_REUSED":               fault.TokenReused,
+		"SESSION_REVOKED":            fault.SessionRevoked,
+		"WRONG_STATE":                fault.WrongState,
+		"UNSUPPORTED_FILE":           fault.UnsupportedFile,
+		"EMPTY_FILE":                 fault.EmptyFile,
+		"TOO_LARGE":                  fault.TooLarge,
+		"INVALID_CODE":               fault.InvalidCode,
+		"CHALLENGE_EXPIRED":          fault.ChallengeExpired,
+		"PASSKEY_REFUSED":            fault.PasskeyRefused,
+		"LAST_WAY_IN":                fault.LastWayIn,
+		"OAUTH_DENIED":               fault.OAuthDenied,
+		"OAUTH_STATE_MISMATCH":       fault.OAuthStateMismatch,
+		"OAUTH_EXPIRED":              fault.OAuthExpired,
+		"OAUTH_BINDING_MISMATCH":     fault.OAuthBindingMismatch,
+		"OAUTH_CODE_INVALID":         fault.OAuthCodeInvalid,
+		"OAUTH_EXCHANGE_INVALID":     fault.OAuthExchangeInvalid,
+		"OAUTH_ISSUER_MISMATCH":      fault.OAuthIssuerMismatch,
+		"OAUTH_TOKEN_INVALID":        fault.OAuthTokenInvalid,
+		"OAUTH_ANSWER_INVALID":       fault.OAuthAnswerInvalid,
+		"OAUTH_PROVIDER_REFUSED":     fault.OAuthProviderRefused,
+		"OAUTH_PROVIDER_UNAVAILABLE": fault.OAuthProviderUnavailable,
+		"OAUTH_CONFIGURATION":        fault.OAuthConfiguration,
+		"OAUTH_UNSUPPORTED":          fault.OAuthUnsupported,
+		"OAUTH_REDIRECT_REFUSED":     fault.OAuthRedirectRefused,
+		"OAUTH_EMAIL_REQUIRED":       fault.OAuthEmailRequired,
+		"OAUTH_EMAIL_UNVERIFIED":     fault.OAuthEmailUnverified,
+		"OAUTH_IDENTITY_TAKEN":       fault.OAuthIdentityTaken,
+		"OAUTH_LINK_MISMATCH":        fault.OAuthLinkMismatch,
+		"OAUTH_SIGN_IN_AGAIN":        fault.OAuthSignInAgain,
 	}
 	marshalNUserErrorCode2gatehouseᚋinternalᚋfaultᚐCode = map[fault.Code]string{
-		fault.Invalid:               "INVALID",
-		fault.Required:              "REQUIRED",
-		fault.TooShort:              "TOO_SHORT",
-		fault.TooLong:               "TOO_LONG",
-		fault.WeakPassword:          "WEAK_PASSWORD",
-		fault.Taken:                 "TAKEN",
-		fault.InvalidCredentials:    "INVALID_CREDENTIALS",
-		fault.AccountDisabled:       "ACCOUNT_DISABLED",
-		fault.EmailNotVerified:      "EMAIL_NOT_VERIFIED",
-		fault.PasswordResetRequired: "PASSWORD_RESET_REQUIRED",
-		fault.TokenInvalid:          "TOKEN_INVALID",
-		fault.TokenExpired:          "TOKEN_EXPIRED",
-		fault.TokenReused:           "TOKEN_REUSED",
-		fault.SessionRevoked:        "SESSION_REVOKED",
-		fault.WrongState:            "WRONG_STATE",
-		fault.UnsupportedFile:       "UNSUPPORTED_FILE",
-		fault.EmptyFile:             "EMPTY_FILE",
-		fault.TooLarge:              "TOO_LARGE",
-		fault.InvalidCode:           "INVALID_CODE",
-		fault.ChallengeExpired:      "CHALLENGE_EXPIRED",
-		fault.PasskeyRefused:        "PASSKEY_REFUSED",
+		fault.Invalid:                  "INVALID",
+		fault.Required:                 "REQUIRED",
+		fault.TooShort:                 "TOO_SHORT",
+		fault.TooLong:                  "TOO_LONG",
+		fault.WeakPassword:             "WEAK_PASSWORD",
+		fault.Taken:                    "TAKEN",
+		fault.InvalidCredentials:       "INVALID_CREDENTIALS",
+		fault.AccountDisabled:          "ACCOUNT_DISABLED",
+		fault.EmailNotVerified:         "EMAIL_NOT_VERIFIED",
+		fault.PasswordResetRequired:    "PASSWORD_RESET_REQUIRED",
+		fault.TokenInvalid:             "TOKEN_INVALID",
+		fault.TokenExpired:             "TOKEN_EXPIRED",
+		fault.TokenReused:              "TOKEN_REUSED",
+		fault.SessionRevoked:           "SESSION_REVOKED",
+		fault.WrongState:               "WRONG_STATE",
+		fault.UnsupportedFile:          "UNSUPPORTED_FILE",
+		fault.EmptyFile:                "EMPTY_FILE",
+		fault.TooLarge:                 "TOO_LARGE",
+		fault.InvalidCode:              "INVALID_CODE",
+		fault.ChallengeExpired:         "CHALLENGE_EXPIRED",
+		fault.PasskeyRefused:           "PASSKEY_REFUSED",
+		fault.LastWayIn:                "LAST_WAY_IN",
+		fault.OAuthDenied:              "OAUTH_DENIED",
+		fault.OAuthStateMismatch:       "OAUTH_STATE_MISMATCH",
+		fault.OAuthExpired:             "OAUTH_EXPIRED",
+		fault.OAuthBindingMismatch:     "OAUTH_BINDING_MISMATCH",
+		fault.OAuthCodeInvalid:         "OAUTH_CODE_INVALID",
+		fault.OAuthExchangeInvalid:     "OAUTH_EXCHANGE_INVALID",
+		fault.OAuthIssuerMismatch:      "OAUTH_ISSUER_MISMATCH",
+		fault.OAuthTokenInvalid:        "OAUTH_TOKEN_INVALID",
+		fault.OAuthAnswerInvalid:       "OAUTH_ANSWER_INVALID",
+		fault.OAuthProviderRefused:     "OAUTH_PROVIDER_REFUSED",
+		fault.OAuthProviderUnavailable: "OAUTH_PROVIDER_UNAVAILABLE",
+		fault.OAuthConfiguration:       "OAUTH_CONFIGURATION",
+		fault.OAuthUnsupported:         "OAUTH_UNSUPPORTED",
+		fault.OAuthRedirectRefused:     "OAUTH_REDIRECT_REFUSED",
+		fault.OAuthEmailRequired:       "OAUTH_EMAIL_REQUIRED",
+		fault.OAuthEmailUnverified:     "OAUTH_EMAIL_UNVERIFIED",
+		fault.OAuthIdentityTaken:       "OAUTH_IDENTITY_TAKEN",
+		fault.OAuthLinkMismatch:        "OAUTH_LINK_MISMATCH",
+		fault.OAuthSignInAgain:         "OAUTH_SIGN_IN_AGAIN",
 	}
 )
 

@@ -90,6 +90,38 @@ type ChangePasswordPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// What the page was sent: state with code or error, or exchangeCode.
+type CompleteOAuthInput struct {
+	// What startOAuth returned; checked when given.
+	FlowID *string `json:"flowId,omitempty"`
+	// The parameter state of the provider's answer.
+	State *string `json:"state,omitempty"`
+	// The parameter code of the provider's answer.
+	Code *string `json:"code,omitempty"`
+	// The parameter iss of the provider's answer, when it has one.
+	Iss *string `json:"iss,omitempty"`
+	// The parameter error of the provider's answer, when it has one.
+	Error *string `json:"error,omitempty"`
+	// The parameter exchangeCode that the server added to redirectTo; good once, for 60 seconds.
+	ExchangeCode *string `json:"exchangeCode,omitempty"`
+	// The verifier of clientChallenge, 43 to 128 characters; not needed in cookie mode.
+	ClientVerifier *string `json:"clientVerifier,omitempty"`
+	// Whether to stay signed in for up to 30 days rather than one.
+	RememberMe *bool `json:"rememberMe,omitempty"`
+	// The device that the person uses, so that they know it again in the list of sessions.
+	Device *DeviceInput `json:"device,omitempty"`
+}
+
+// What completeOAuth did.
+type CompleteOAuthPayload struct {
+	// The new session; null when refused, and after a link.
+	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// The identity that was used or linked; null when refused.
+	Identity *account.Identity `json:"identity,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // The link's token, or, signed in to the account, the code.
 type ConfirmEmailChangeInput struct {
 	// The token of the link.
@@ -542,6 +574,20 @@ type ProcessCSVPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Which identity to ask about.
+type RefreshIdentityProfileInput struct {
+	// The identity's id.
+	IdentityID string `json:"identityId"`
+}
+
+// What refreshIdentityProfile did.
+type RefreshIdentityProfilePayload struct {
+	// The identity with its fresh profile; null when refused.
+	Identity *account.Identity `json:"identity,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // The refresh token.
 type RefreshSessionInput struct {
 	// The refresh token; left out in cookie mode.
@@ -834,6 +880,29 @@ type SetKindLimitPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// How to begin a sign-in through an identity provider.
+type StartOAuthInput struct {
+	// The provider's name.
+	Provider string `json:"provider"`
+	// Where the browser comes back to, exactly as the operator has allowed it; the provider's first when left out. A page that
+	// is registered with the provider receives state and code; any other receives an exchangeCode.
+	RedirectTo *string `json:"redirectTo,omitempty"`
+	// The SHA-256 of a verifier that the caller keeps, in base64url (S256 of RFC 7636); not needed in cookie mode.
+	ClientChallenge *string `json:"clientChallenge,omitempty"`
+	// Whether to link the identity to the caller's account. Needs a sign-in of the last 15 minutes.
+	Link *bool `json:"link,omitempty"`
+}
+
+// What startOAuth did.
+type StartOAuthPayload struct {
+	// Where to send the browser; null when refused.
+	AuthorizationURL *string `json:"authorizationUrl,omitempty"`
+	// Names the sign-in in the operator's log; null when refused.
+	FlowID *string `json:"flowId,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // Whose passkeys to look for.
 type StartPasskeyLoginInput struct {
 	// The account's e-mail address.
@@ -884,6 +953,22 @@ type UndoEmailChangeInput struct {
 type UndoEmailChangePayload struct {
 	// Whether the old address is the account's again; null when refused.
 	Restored *bool `json:"restored,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which identity to unlink.
+type UnlinkIdentityInput struct {
+	// The identity's id.
+	IdentityID string `json:"identityId"`
+}
+
+// What unlinkIdentity did.
+type UnlinkIdentityPayload struct {
+	// The id of the identity that was unlinked; null when refused.
+	IdentityID *string `json:"identityId,omitempty"`
+	// The account, with the identities that are left.
+	User *account.User `json:"user,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }

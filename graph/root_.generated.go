@@ -22,6 +22,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	Identity() IdentityResolver
 	Job() JobResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
@@ -62,6 +63,12 @@ type ComplexityRoot struct {
 
 	ChangePasswordPayload struct {
 		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	CompleteOAuthPayload struct {
+		Identity   func(childComplexity int) int
+		Outcome    func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -170,6 +177,20 @@ type ComplexityRoot struct {
 		UserErrors    func(childComplexity int) int
 	}
 
+	Identity struct {
+		Email         func(childComplexity int) int
+		EmailVerified func(childComplexity int) int
+		LinkedAt      func(childComplexity int) int
+		Name          func(childComplexity int) int
+		NodeID        func(childComplexity int) int
+		Picture       func(childComplexity int) int
+		ProfileAt     func(childComplexity int) int
+		Provider      func(childComplexity int) int
+		ProviderName  func(childComplexity int) int
+		UsedAt        func(childComplexity int) int
+		Username      func(childComplexity int) int
+	}
+
 	Job struct {
 		Artifacts   func(childComplexity int) int
 		Attempt     func(childComplexity int) int
@@ -270,6 +291,7 @@ type ComplexityRoot struct {
 		CancelAccountDeletion     func(childComplexity int, input *CancelAccountDeletionInput) int
 		CancelJob                 func(childComplexity int, input CancelJobInput) int
 		ChangePassword            func(childComplexity int, input ChangePasswordInput) int
+		CompleteOAuth             func(childComplexity int, input CompleteOAuthInput) int
 		ConfirmEmailChange        func(childComplexity int, input ConfirmEmailChangeInput) int
 		ConfirmPhone              func(childComplexity int, input ConfirmPhoneInput) int
 		ConfirmTotp               func(childComplexity int, input ConfirmTotpInput) int
@@ -284,6 +306,7 @@ type ComplexityRoot struct {
 		Logout                    func(childComplexity int) int
 		PauseQueue                func(childComplexity int, input PauseQueueInput) int
 		ProcessCSV                func(childComplexity int, input ProcessCSVInput) int
+		RefreshIdentityProfile    func(childComplexity int, input RefreshIdentityProfileInput) int
 		RefreshSession            func(childComplexity int, input *RefreshSessionInput) int
 		RegenerateRecoveryCodes   func(childComplexity int) int
 		Register                  func(childComplexity int, input RegisterInput) int
@@ -303,13 +326,21 @@ type ComplexityRoot struct {
 		RevokeTrustedDevice       func(childComplexity int, input RevokeTrustedDeviceInput) int
 		SendMfaCode               func(childComplexity int, input SendMfaCodeInput) int
 		SetKindLimit              func(childComplexity int, input SetKindLimitInput) int
+		StartOAuth                func(childComplexity int, input StartOAuthInput) int
 		StartPasskeyLogin         func(childComplexity int, input *StartPasskeyLoginInput) int
 		StartPasskeyRegistration  func(childComplexity int, input *StartPasskeyRegistrationInput) int
 		StepUp                    func(childComplexity int) int
 		UndoEmailChange           func(childComplexity int, input UndoEmailChangeInput) int
+		UnlinkIdentity            func(childComplexity int, input UnlinkIdentityInput) int
 		UpdateProfile             func(childComplexity int, input UpdateProfileInput) int
 		VerifyEmail               func(childComplexity int, input VerifyEmailInput) int
 		VerifyMfa                 func(childComplexity int, input VerifyMfaInput) int
+	}
+
+	OAuthProvider struct {
+		Kind  func(childComplexity int) int
+		Name  func(childComplexity int) int
+		Title func(childComplexity int) int
 	}
 
 	PageInfo struct {
@@ -330,13 +361,19 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		Job      func(childComplexity int, id string) int
-		JobKinds func(childComplexity int) int
-		Jobs     func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
-		Me       func(childComplexity int) int
-		Node     func(childComplexity int, id string) int
-		Nodes    func(childComplexity int, ids []string) int
-		Version  func(childComplexity int) int
+		Job            func(childComplexity int, id string) int
+		JobKinds       func(childComplexity int) int
+		Jobs           func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
+		Me             func(childComplexity int) int
+		Node           func(childComplexity int, id string) int
+		Nodes          func(childComplexity int, ids []string) int
+		OauthProviders func(childComplexity int) int
+		Version        func(childComplexity int) int
+	}
+
+	RefreshIdentityProfilePayload struct {
+		Identity   func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	RefreshSessionPayload struct {
@@ -465,6 +502,12 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	StartOAuthPayload struct {
+		AuthorizationURL func(childComplexity int) int
+		FlowID           func(childComplexity int) int
+		UserErrors       func(childComplexity int) int
+	}
+
 	StartPasskeyLoginPayload struct {
 		CeremonyID func(childComplexity int) int
 		Options    func(childComplexity int) int
@@ -502,6 +545,12 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	UnlinkIdentityPayload struct {
+		IdentityID func(childComplexity int) int
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	UpdateProfilePayload struct {
 		User       func(childComplexity int) int
 		UserErrors func(childComplexity int) int
@@ -513,6 +562,7 @@ type ComplexityRoot struct {
 		DeletionAt        func(childComplexity int) int
 		Email             func(childComplexity int) int
 		Factors           func(childComplexity int) int
+		Identities        func(childComplexity int) int
 		Jobs              func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
 		Locale            func(childComplexity int) int
 		NodeID            func(childComplexity int) int
@@ -643,6 +693,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ChangePasswordPayload.UserErrors(childComplexity), true
+
+	case "CompleteOAuthPayload.identity":
+		if e.ComplexityRoot.CompleteOAuthPayload.Identity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CompleteOAuthPayload.Identity(childComplexity), true
+	case "CompleteOAuthPayload.outcome":
+		if e.ComplexityRoot.CompleteOAuthPayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CompleteOAuthPayload.Outcome(childComplexity), true
+	case "CompleteOAuthPayload.userErrors":
+		if e.ComplexityRoot.CompleteOAuthPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CompleteOAuthPayload.UserErrors(childComplexity), true
 
 	case "ConfirmEmailChangePayload.changed":
 		if e.ComplexityRoot.ConfirmEmailChangePayload.Changed == nil {
@@ -1001,6 +1070,73 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.FinishPasskeyRegistrationPayload.UserErrors(childComplexity), true
+
+	case "Identity.email":
+		if e.ComplexityRoot.Identity.Email == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.Email(childComplexity), true
+	case "Identity.emailVerified":
+		if e.ComplexityRoot.Identity.EmailVerified == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.EmailVerified(childComplexity), true
+	case "Identity.linkedAt":
+		if e.ComplexityRoot.Identity.LinkedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.LinkedAt(childComplexity), true
+	case "Identity.name":
+		if e.ComplexityRoot.Identity.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.Name(childComplexity), true
+	case "Identity.id":
+		if e.ComplexityRoot.Identity.NodeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.NodeID(childComplexity), true
+	case "Identity.picture":
+		if e.ComplexityRoot.Identity.Picture == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.Picture(childComplexity), true
+	case "Identity.profileFetchedAt":
+		if e.ComplexityRoot.Identity.ProfileAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.ProfileAt(childComplexity), true
+	case "Identity.provider":
+		if e.ComplexityRoot.Identity.Provider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.Provider(childComplexity), true
+	case "Identity.providerName":
+		if e.ComplexityRoot.Identity.ProviderName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.ProviderName(childComplexity), true
+	case "Identity.lastUsedAt":
+		if e.ComplexityRoot.Identity.UsedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.UsedAt(childComplexity), true
+	case "Identity.username":
+		if e.ComplexityRoot.Identity.Username == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Identity.Username(childComplexity), true
 
 	case "Job.artifacts":
 		if e.ComplexityRoot.Job.Artifacts == nil {
@@ -1407,6 +1543,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangePassword(childComplexity, args["input"].(ChangePasswordInput)), true
+	case "Mutation.completeOAuth":
+		if e.ComplexityRoot.Mutation.CompleteOAuth == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_completeOAuth_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CompleteOAuth(childComplexity, args["input"].(CompleteOAuthInput)), true
 	case "Mutation.confirmEmailChange":
 		if e.ComplexityRoot.Mutation.ConfirmEmailChange == nil {
 			break
@@ -1556,6 +1703,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ProcessCSV(childComplexity, args["input"].(ProcessCSVInput)), true
+	case "Mutation.refreshIdentityProfile":
+		if e.ComplexityRoot.Mutation.RefreshIdentityProfile == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_refreshIdentityProfile_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RefreshIdentityProfile(childComplexity, args["input"].(RefreshIdentityProfileInput)), true
 	case "Mutation.refreshSession":
 		if e.ComplexityRoot.Mutation.RefreshSession == nil {
 			break
@@ -1745,6 +1903,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SetKindLimit(childComplexity, args["input"].(SetKindLimitInput)), true
+	case "Mutation.startOAuth":
+		if e.ComplexityRoot.Mutation.StartOAuth == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_startOAuth_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.StartOAuth(childComplexity, args["input"].(StartOAuthInput)), true
 	case "Mutation.startPasskeyLogin":
 		if e.ComplexityRoot.Mutation.StartPasskeyLogin == nil {
 			break
@@ -1784,6 +1953,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UndoEmailChange(childComplexity, args["input"].(UndoEmailChangeInput)), true
+	case "Mutation.unlinkIdentity":
+		if e.ComplexityRoot.Mutation.UnlinkIdentity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_unlinkIdentity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UnlinkIdentity(childComplexity, args["input"].(UnlinkIdentityInput)), true
 	case "Mutation.updateProfile":
 		if e.ComplexityRoot.Mutation.UpdateProfile == nil {
 			break
@@ -1817,6 +1997,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.VerifyMfa(childComplexity, args["input"].(VerifyMfaInput)), true
+
+	case "OAuthProvider.kind":
+		if e.ComplexityRoot.OAuthProvider.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthProvider.Kind(childComplexity), true
+	case "OAuthProvider.name":
+		if e.ComplexityRoot.OAuthProvider.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthProvider.Name(childComplexity), true
+	case "OAuthProvider.displayName":
+		if e.ComplexityRoot.OAuthProvider.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthProvider.Title(childComplexity), true
 
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
@@ -1925,12 +2124,31 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Nodes(childComplexity, args["ids"].([]string)), true
+	case "Query.oauthProviders":
+		if e.ComplexityRoot.Query.OauthProviders == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.OauthProviders(childComplexity), true
 	case "Query.version":
 		if e.ComplexityRoot.Query.Version == nil {
 			break
 		}
 
 		return e.ComplexityRoot.Query.Version(childComplexity), true
+
+	case "RefreshIdentityProfilePayload.identity":
+		if e.ComplexityRoot.RefreshIdentityProfilePayload.Identity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RefreshIdentityProfilePayload.Identity(childComplexity), true
+	case "RefreshIdentityProfilePayload.userErrors":
+		if e.ComplexityRoot.RefreshIdentityProfilePayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RefreshIdentityProfilePayload.UserErrors(childComplexity), true
 
 	case "RefreshSessionPayload.outcome":
 		if e.ComplexityRoot.RefreshSessionPayload.Outcome == nil {
@@ -2297,6 +2515,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SetKindLimitPayload.UserErrors(childComplexity), true
 
+	case "StartOAuthPayload.authorizationUrl":
+		if e.ComplexityRoot.StartOAuthPayload.AuthorizationURL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartOAuthPayload.AuthorizationURL(childComplexity), true
+	case "StartOAuthPayload.flowId":
+		if e.ComplexityRoot.StartOAuthPayload.FlowID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartOAuthPayload.FlowID(childComplexity), true
+	case "StartOAuthPayload.userErrors":
+		if e.ComplexityRoot.StartOAuthPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StartOAuthPayload.UserErrors(childComplexity), true
+
 	case "StartPasskeyLoginPayload.ceremonyId":
 		if e.ComplexityRoot.StartPasskeyLoginPayload.CeremonyID == nil {
 			break
@@ -2427,6 +2664,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UndoEmailChangePayload.UserErrors(childComplexity), true
 
+	case "UnlinkIdentityPayload.identityId":
+		if e.ComplexityRoot.UnlinkIdentityPayload.IdentityID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UnlinkIdentityPayload.IdentityID(childComplexity), true
+	case "UnlinkIdentityPayload.user":
+		if e.ComplexityRoot.UnlinkIdentityPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UnlinkIdentityPayload.User(childComplexity), true
+	case "UnlinkIdentityPayload.userErrors":
+		if e.ComplexityRoot.UnlinkIdentityPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UnlinkIdentityPayload.UserErrors(childComplexity), true
+
 	case "UpdateProfilePayload.user":
 		if e.ComplexityRoot.UpdateProfilePayload.User == nil {
 			break
@@ -2470,6 +2726,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.Factors(childComplexity), true
+	case "User.identities":
+		if e.ComplexityRoot.User.Identities == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.Identities(childComplexity), true
 	case "User.jobs":
 		if e.ComplexityRoot.User.Jobs == nil {
 			break
@@ -2892,6 +3154,46 @@ enum UserErrorCode {
   CHALLENGE_EXPIRED
   "The passkey was not accepted."
   PASSKEY_REFUSED
+  "It is the only way into the account; set a password or link another identity first."
+  LAST_WAY_IN
+  "The person, or the provider's policy, said no."
+  OAUTH_DENIED
+  "The answer belongs to another sign-in, to none, or to one that was completed before."
+  OAUTH_STATE_MISMATCH
+  "The sign-in took longer than ten minutes, or the exchange code is older than 60 seconds."
+  OAUTH_EXPIRED
+  "The sign-in was begun by another browser or another caller."
+  OAUTH_BINDING_MISMATCH
+  "The provider does not accept its code: it was used before or is too old."
+  OAUTH_CODE_INVALID
+  "The exchange code is not one of ours or was used before."
+  OAUTH_EXCHANGE_INVALID
+  "The answer came from another provider than the one that was asked."
+  OAUTH_ISSUER_MISMATCH
+  "The provider's ID token or profile does not hold; the log says why."
+  OAUTH_TOKEN_INVALID
+  "The provider's answer cannot be read or is too large; the log says why."
+  OAUTH_ANSWER_INVALID
+  "The provider refused for a reason of its own; the log has its code."
+  OAUTH_PROVIDER_REFUSED
+  "The provider cannot be reached or does not answer in time."
+  OAUTH_PROVIDER_UNAVAILABLE
+  "Client, secret or redirect address are not what the provider knows; the operator can mend this."
+  OAUTH_CONFIGURATION
+  "The provider does not offer this."
+  OAUTH_UNSUPPORTED
+  "The address to come back to is not on the operator's list."
+  OAUTH_REDIRECT_REFUSED
+  "The provider tells no e-mail address; register with one and link the identity then."
+  OAUTH_EMAIL_REQUIRED
+  "The provider has not verified the e-mail address; verify it there, or sign in another way and link the identity then."
+  OAUTH_EMAIL_UNVERIFIED
+  "Another account has this identity."
+  OAUTH_IDENTITY_TAKEN
+  "Another session has asked for this link."
+  OAUTH_LINK_MISMATCH
+  "The provider's permission has ended; sign in with it again."
+  OAUTH_SIGN_IN_AGAIN
 }
 
 "One reason why an input was refused, which the person can mend."
@@ -3491,6 +3793,182 @@ extend type Mutation {
 type LogoutPayload {
   "The id of the session that was ended."
   sessionId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
+	{Name: "../schema/oauth.graphqls", Input: `"What an identity provider speaks."
+enum OAuthProviderKind {
+  "OpenID Connect, found by its issuer."
+  OIDC
+  "Google."
+  GOOGLE
+  "Microsoft: Entra ID and personal accounts."
+  MICROSOFT
+  "Apple."
+  APPLE
+  "GitHub, which speaks OAuth 2.0 without ID tokens."
+  GITHUB
+}
+
+"An identity provider that people may sign in through."
+type OAuthProvider {
+  "The name that startOAuth takes."
+  name: String!
+  "What the provider speaks."
+  kind: OAuthProviderKind!
+  "The name for a button."
+  displayName: String!
+}
+
+"Who a person is at an identity provider, linked to an account."
+type Identity implements Node {
+  "The identity's id, idn_…."
+  id: ID!
+  "The provider's name, as oauthProviders has it; it may not be configured any more."
+  provider: String!
+  "The provider's name for people."
+  providerName: String!
+  "The e-mail address that the provider told; null when it told none."
+  email: String
+  "Whether the provider has verified that address."
+  emailVerified: Boolean!
+  "The person's name at the provider."
+  name: String
+  "What the person is called at the provider, such as a GitHub login."
+  username: String
+  "The address of a picture, https."
+  picture: String
+  "When the identity was linked."
+  linkedAt: Time!
+  "When the person last signed in with it, or linked it."
+  lastUsedAt: Time!
+  "When the provider told this profile."
+  profileFetchedAt: Time!
+}
+
+extend type User {
+  "The identities that are linked to the account, oldest first; at most 20."
+  identities: [Identity!]
+}
+
+extend type Query {
+  "The identity providers that people may sign in through, as the operator has ordered them."
+  oauthProviders: [OAuthProvider!]! @public
+}
+
+extend type Mutation {
+  """
+  Begins a sign-in through an identity provider, or the link of an identity. Send the browser to the address that it
+  returns. It is bound to the browser by a cookie in cookie mode, or to the caller by clientChallenge. Ten minutes.
+  """
+  startOAuth(
+    "Which provider, and where to come back to."
+    input: StartOAuthInput!
+  ): StartOAuthPayload! @public
+  """
+  Ends what startOAuth began: with state and code where the provider sent its answer to the page, or with the
+  exchangeCode that the page received after the provider's answer had come to the server.
+  """
+  completeOAuth(
+    "What the page was sent."
+    input: CompleteOAuthInput!
+  ): CompleteOAuthPayload! @public
+  "Takes an identity from the caller's account. The last way in stays. Needs a sign-in of the last 15 minutes."
+  unlinkIdentity(
+    "Which identity."
+    input: UnlinkIdentityInput!
+  ): UnlinkIdentityPayload! @auth
+  "Asks the provider who the person of an identity is now."
+  refreshIdentityProfile(
+    "Which identity."
+    input: RefreshIdentityProfileInput!
+  ): RefreshIdentityProfilePayload! @auth
+}
+
+"How to begin a sign-in through an identity provider."
+input StartOAuthInput {
+  "The provider's name."
+  provider: String!
+  """
+  Where the browser comes back to, exactly as the operator has allowed it; the provider's first when left out. A page that
+  is registered with the provider receives state and code; any other receives an exchangeCode.
+  """
+  redirectTo: String
+  "The SHA-256 of a verifier that the caller keeps, in base64url (S256 of RFC 7636); not needed in cookie mode."
+  clientChallenge: String
+  "Whether to link the identity to the caller's account. Needs a sign-in of the last 15 minutes."
+  link: Boolean = false
+}
+
+"What startOAuth did."
+type StartOAuthPayload {
+  "Where to send the browser; null when refused."
+  authorizationUrl: String
+  "Names the sign-in in the operator's log; null when refused."
+  flowId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"What the page was sent: state with code or error, or exchangeCode."
+input CompleteOAuthInput {
+  "What startOAuth returned; checked when given."
+  flowId: ID
+  "The parameter state of the provider's answer."
+  state: String
+  "The parameter code of the provider's answer."
+  code: String
+  "The parameter iss of the provider's answer, when it has one."
+  iss: String
+  "The parameter error of the provider's answer, when it has one."
+  error: String
+  "The parameter exchangeCode that the server added to redirectTo; good once, for 60 seconds."
+  exchangeCode: String
+  "The verifier of clientChallenge, 43 to 128 characters; not needed in cookie mode."
+  clientVerifier: String
+  "Whether to stay signed in for up to 30 days rather than one."
+  rememberMe: Boolean = false
+  "The device that the person uses, so that they know it again in the list of sessions."
+  device: DeviceInput
+}
+
+"What completeOAuth did."
+type CompleteOAuthPayload {
+  "The new session; null when refused, and after a link."
+  outcome: LoginOutcome
+  "The identity that was used or linked; null when refused."
+  identity: Identity
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which identity to unlink."
+input UnlinkIdentityInput {
+  "The identity's id."
+  identityId: ID!
+}
+
+"What unlinkIdentity did."
+type UnlinkIdentityPayload {
+  "The id of the identity that was unlinked; null when refused."
+  identityId: ID
+  "The account, with the identities that are left."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which identity to ask about."
+input RefreshIdentityProfileInput {
+  "The identity's id."
+  identityId: ID!
+}
+
+"What refreshIdentityProfile did."
+type RefreshIdentityProfilePayload {
+  "The identity with its fresh profile; null when refused."
+  identity: Identity
   "Why it was refused; empty on success."
   userErrors: [UserError!]!
 }
@@ -4354,6 +4832,18 @@ func (ec *executionContext) childFields_ChangePasswordPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type ChangePasswordPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CompleteOAuthPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcome":
+		return ec.fieldContext_CompleteOAuthPayload_outcome(ctx, field)
+	case "identity":
+		return ec.fieldContext_CompleteOAuthPayload_identity(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CompleteOAuthPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CompleteOAuthPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ConfirmEmailChangePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "changed":
@@ -4520,6 +5010,34 @@ func (ec *executionContext) childFields_FinishPasskeyRegistrationPayload(ctx con
 		return ec.fieldContext_FinishPasskeyRegistrationPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FinishPasskeyRegistrationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Identity(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Identity_id(ctx, field)
+	case "provider":
+		return ec.fieldContext_Identity_provider(ctx, field)
+	case "providerName":
+		return ec.fieldContext_Identity_providerName(ctx, field)
+	case "email":
+		return ec.fieldContext_Identity_email(ctx, field)
+	case "emailVerified":
+		return ec.fieldContext_Identity_emailVerified(ctx, field)
+	case "name":
+		return ec.fieldContext_Identity_name(ctx, field)
+	case "username":
+		return ec.fieldContext_Identity_username(ctx, field)
+	case "picture":
+		return ec.fieldContext_Identity_picture(ctx, field)
+	case "linkedAt":
+		return ec.fieldContext_Identity_linkedAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_Identity_lastUsedAt(ctx, field)
+	case "profileFetchedAt":
+		return ec.fieldContext_Identity_profileFetchedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Identity", field.Name)
 }
 
 func (ec *executionContext) childFields_Job(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4714,6 +5232,18 @@ func (ec *executionContext) childFields_MfaChallenge(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type MfaChallenge", field.Name)
 }
 
+func (ec *executionContext) childFields_OAuthProvider(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_OAuthProvider_name(ctx, field)
+	case "kind":
+		return ec.fieldContext_OAuthProvider_kind(ctx, field)
+	case "displayName":
+		return ec.fieldContext_OAuthProvider_displayName(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OAuthProvider", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -4746,6 +5276,16 @@ func (ec *executionContext) childFields_ProcessCsvPayload(ctx context.Context, f
 		return ec.fieldContext_ProcessCsvPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProcessCsvPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RefreshIdentityProfilePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "identity":
+		return ec.fieldContext_RefreshIdentityProfilePayload_identity(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RefreshIdentityProfilePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RefreshIdentityProfilePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RefreshSessionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4982,6 +5522,18 @@ func (ec *executionContext) childFields_SetKindLimitPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type SetKindLimitPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_StartOAuthPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "authorizationUrl":
+		return ec.fieldContext_StartOAuthPayload_authorizationUrl(ctx, field)
+	case "flowId":
+		return ec.fieldContext_StartOAuthPayload_flowId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_StartOAuthPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StartOAuthPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_StartPasskeyLoginPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "ceremonyId":
@@ -5046,6 +5598,18 @@ func (ec *executionContext) childFields_UndoEmailChangePayload(ctx context.Conte
 	return nil, fmt.Errorf("no field named %q was found under type UndoEmailChangePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_UnlinkIdentityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "identityId":
+		return ec.fieldContext_UnlinkIdentityPayload_identityId(ctx, field)
+	case "user":
+		return ec.fieldContext_UnlinkIdentityPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UnlinkIdentityPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UnlinkIdentityPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpdateProfilePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "user":
@@ -5084,6 +5648,8 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_recoveryCodesLeft(ctx, field)
 	case "trustedDevices":
 		return ec.fieldContext_User_trustedDevices(ctx, field)
+	case "identities":
+		return ec.fieldContext_User_identities(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type User", field.Name)
 }

@@ -1,8 +1,9 @@
 // Package login is the ways in: what a person shows, and what they get for it.
 //
-// [Logins.ByPassword], [Logins.ByMail] and [Logins.Register] end in an [Outcome]. Every attempt is counted before
-// anything is looked up or hashed (see [Limits]), every result is recorded in the audit, and a
-// refusal costs and says the same whether or not the address has an account.
+// [Logins.ByPassword], [Logins.ByMail], [Logins.Register] and, for people whom a provider vouches for,
+// [Identities] end in an [Outcome]. Every attempt is counted before anything is looked up or hashed (see
+// [Limits]), every result is recorded in the audit, and a refused password costs and says the same
+// whether or not the address has an account.
 //
 // The slow part, the hash, is computed before the transaction; the transaction holds the session, its
 // refresh token and the audit event, and nothing else.

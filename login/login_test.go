@@ -31,8 +31,13 @@ func TestMain(m *testing.M) { services.Main(m) }
 
 func eachDatabase(t *testing.T, test func(t *testing.T, h *house)) {
 	t.Helper()
+	eachAddress(t, func(t *testing.T, address string) { test(t, newHouse(t, address, account.Options{})) })
+}
+
+func eachAddress(t *testing.T, test func(t *testing.T, address string)) {
+	t.Helper()
 	for name, address := range map[string]func(testing.TB) string{"SQLite": sqlite, "PostgreSQL": services.Postgres} {
-		t.Run(name, func(t *testing.T) { test(t, newHouse(t, address(t), account.Options{})) })
+		t.Run(name, func(t *testing.T) { test(t, address(t)) })
 	}
 }
 

@@ -34,6 +34,9 @@ type Limits struct {
 	AnswersNetwork limit.Rule // those from one network; default: 10 at once, then one a minute
 	Codes          limit.Rule // codes by mail and SMS; default: 20 at once, then one each 5 min
 	CodesNetwork   limit.Rule // those asked for from one network; default: 5 at once, then one each 2 min
+	// Sign-ins at a provider that were begun, and so flows that wait, at most twice as many: default 30 in
+	// ten minutes from an IP address, 300 from a network.
+	OAuthIP, OAuthNetwork limit.Rule
 }
 
 func (l Limits) withDefaults() Limits {
@@ -50,6 +53,8 @@ func (l Limits) withDefaults() Limits {
 		{&l.AnswersNetwork, limit.Rule{Name: "mfa-answers-network", Limit: 1, Per: time.Minute, Burst: 10}},
 		{&l.Codes, limit.Rule{Name: "mfa-codes", Limit: 1, Per: 5 * time.Minute, Burst: 20}},
 		{&l.CodesNetwork, limit.Rule{Name: "mfa-codes-network", Limit: 1, Per: 2 * time.Minute, Burst: 5}},
+		{&l.OAuthIP, limit.Rule{Name: "oauth-ip", Limit: 30, Per: 10 * time.Minute}},
+		{&l.OAuthNetwork, limit.Rule{Name: "oauth-network", Limit: 300, Per: 10 * time.Minute}},
 	} {
 		if *rule.set == (limit.Rule{}) {
 			*rule.set = rule.standard
@@ -167,4 +172,22 @@ func (t throttle) count(ctx context.Context, requests []limit.Request) error {
 		return fault.Slow(decision.RetryAfter)
 	}
 	return nil
+}
+
+// profiles limits how often a person may have a provider asked about them.
+var profiles = limit.Rule{Name: "identity-profile", Limit: 1, Per: time.Minute, Burst: 10}
+
+// oauth counts a flow that begins. Fault: RATE_LIMITED.
+func (t throttle) oauth(ctx context.Context, ip netip.Addr) error {
+	return t.count(ctx, t.origin(ip, t.limits.OAuthIP, t.limits.OAuthNetwork))
+}
+
+// completion counts a flow that ends, as any sign-in. Fault: RATE_LIMITED.
+func (t throttle) completion(ctx context.Context, ip netip.Addr) error {
+	return t.count(ctx, t.origin(ip, t.limits.IP, t.limits.Network))
+}
+
+// profile counts a question about user. Fault: RATE_LIMITED.
+func (t throttle) profile(ctx context.Context, user viewer.UserID) error {
+	return t.count(ctx, []limit.Request{{Rule: profiles, Subject: string(user), Cost: 1}})
 }

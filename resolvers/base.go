@@ -78,6 +78,12 @@ func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
 			return nil, missingObject(err)
 		}
 		return d, nil
+	case "idn":
+		identity, err := r.Accounts.Identity(ctx, by, account.IdentityID(id))
+		if err != nil {
+			return nil, err
+		}
+		return identity, nil
 	}
 	return nil, fault.Missing("object")
 }

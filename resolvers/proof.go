@@ -52,7 +52,7 @@ func (r *mutationResolver) LoginWithCode(ctx context.Context, input graph.LoginW
 		refused, err := userErrors(err)
 		return &graph.LoginWithCodePayload{UserErrors: refused}, err
 	}
-	return &graph.LoginWithCodePayload{Outcome: outcome(ctx, entry.Tokens), UserErrors: noErrors()}, nil
+	return &graph.LoginWithCodePayload{Outcome: loginOutcome(ctx, entry), UserErrors: noErrors()}, nil
 }
 
 func (r *mutationResolver) RequestEmailChange(ctx context.Context, input graph.RequestEmailChangeInput) (*graph.RequestEmailChangePayload, error) {

@@ -28,6 +28,9 @@ type Cookies interface {
 	Set(session.Tokens)
 	SetDevice(token string, until time.Time)
 	Clear()
+
+	Browser() string   // what binds sign-ins through a provider to this browser, "" when nothing came
+	SetBrowser(string) // for as long as such a sign-in may take
 }
 
 // operation is a context with the viewer and the request of an operation.

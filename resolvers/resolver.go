@@ -27,6 +27,8 @@ type Resolver struct {
 	Signer   blob.Signer
 	Limiter  *limit.Limiter
 
+	Identities *login.Identities
+
 	PublicURL string           // where links to artifacts begin, without a slash at the end
 	Version   string           // of the program
 	Now       func() time.Time // nil is not allowed
@@ -43,6 +45,7 @@ type (
 	sessionResolver       struct{ *Resolver }
 	sessionTokensResolver struct{ *Resolver }
 	jobResolver           struct{ *Resolver }
+	identityResolver      struct{ *Resolver }
 )
 
 // Mutation returns the resolvers of mutations.

@@ -88,11 +88,11 @@ func TestEveryRootFieldSaysWhoMayUseIt(t *testing.T) {
 
 // open lists what strangers may use; a name more is a decision.
 var open = []string{
-	"cancelAccountDeletion", "confirmEmailChange", "confirmPhone", "confirmTotp", "enrollPhone", "enrollTotp",
-	"finishPasskeyLogin", "finishPasskeyRegistration", "jobKinds", "login", "loginWithCode", "me", "refreshSession",
-	"register", "reportNotMe", "requestEmailVerification", "requestLoginCode", "requestPasswordReset", "resetPassword",
-	"sendMfaCode", "startPasskeyLogin", "startPasskeyRegistration", "undoEmailChange", "verifyEmail", "verifyMfa",
-	"version",
+	"cancelAccountDeletion", "completeOAuth", "confirmEmailChange", "confirmPhone", "confirmTotp", "enrollPhone",
+	"enrollTotp", "finishPasskeyLogin", "finishPasskeyRegistration", "jobKinds", "login", "loginWithCode", "me",
+	"oauthProviders", "refreshSession", "register", "reportNotMe", "requestEmailVerification", "requestLoginCode",
+	"requestPasswordReset", "resetPassword", "sendMfaCode", "startOAuth", "startPasskeyLogin",
+	"startPasskeyRegistration", "undoEmailChange", "verifyEmail", "verifyMfa", "version",
 }
 
 func TestStrangersMayUseTheseFieldsAndNoOther(t *testing.T) {

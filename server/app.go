@@ -47,26 +47,27 @@ type app struct {
 	metrics  *telemetry.Metrics
 	secrets  secrets
 
-	db        *store.DB
-	files     *blob.Store
-	redis     redis.UniversalClient // nil when embedded
-	workRedis redis.UniversalClient // may be redis
-	bus       *bus.Bus
-	remote    *cache.Remote // nil when embedded
-	limiter   *limit.Limiter
-	audit     *audit.Log
-	keys      *session.Keys
-	sessions  *session.Sessions
-	accounts  *account.Accounts
-	logins    *login.Logins
-	post      *notify.Post
-	outbox    *notify.Outbox // of development without a mail server; else nil
-	queue     *queue.Queue
-	edge      *edge.Handler
-	listener  net.Listener
-	server    *http.Server
-	draining  atomic.Bool
-	closers   []func() // what was opened, in order
+	db         *store.DB
+	files      *blob.Store
+	redis      redis.UniversalClient // nil when embedded
+	workRedis  redis.UniversalClient // may be redis
+	bus        *bus.Bus
+	remote     *cache.Remote // nil when embedded
+	limiter    *limit.Limiter
+	audit      *audit.Log
+	keys       *session.Keys
+	sessions   *session.Sessions
+	accounts   *account.Accounts
+	logins     *login.Logins
+	identities *login.Identities
+	post       *notify.Post
+	outbox     *notify.Outbox // of development without a mail server; else nil
+	queue      *queue.Queue
+	edge       *edge.Handler
+	listener   net.Listener
+	server     *http.Server
+	draining   atomic.Bool
+	closers    []func() // what was opened, in order
 }
 
 // newApp builds the program. On an error it has closed what it had opened.
@@ -265,7 +266,7 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 	}
 	a.onClose(a.accounts.Close)
 	a.logins = login.New(a.db, a.accounts, a.sessions, a.audit, a.limiter, login.Limits{})
-	return nil
+	return a.openProviders()
 }
 
 // openBreaches returns the range service of stolen passwords, nil when none is set.

@@ -60,6 +60,8 @@ type Settings struct {
 	LogFormat         string        `enum:"text,json," default:"" help:"text or json; text in development."`
 	MetricsToken      string        `help:"/metrics asks for it as a Bearer token. Without one it is closed in production."`
 	DebugAddr         string        `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
+	OAuthFile         string        `name:"oauth-file" help:"A JSON list of the identity providers that people may sign in through; see docs/operations.md." type:"path"`
+	OAuthRedirectTo   []string      `name:"oauth-redirect-to" help:"Pages that a sign-in through a provider may lead back to, matched exactly; the first is the default. The front page when left out."`
 
 	beside  bool                          // this process only helps one that may be running
 	listens bool                          // this process opens Addr
@@ -71,6 +73,9 @@ type Settings struct {
 	smtp    notify.SMTPOptions
 	sms     notify.SMSOptions
 	mfa     account.MFA
+
+	shortProviders []map[string]string // providers by environment: member of oauth.Config to value
+	providers      []providerSettings  // of oauth-file and of the environment
 }
 
 // listening returns the settings of a command that serves.
@@ -133,6 +138,7 @@ func (s Settings) complete(command string) (Settings, error) {
 	s.checkPost(refuse)
 	s.checkMFA(refuse)
 	s.checkLinks(refuse)
+	s.checkProviders(refuse)
 	if s.runs(command) {
 		s.checkRoles(command, refuse)
 	}
@@ -306,7 +312,7 @@ func (s Settings) masked() []string {
 		}
 		return strings.Join(shown, ",")
 	}
-	return []string{
+	lines := []string{
 		"env                 " + s.Env,
 		"addr                " + s.Addr,
 		"data                " + s.Data,
@@ -342,5 +348,8 @@ func (s Settings) masked() []string {
 		"log-format          " + s.LogFormat,
 		"metrics-token       " + hidden(s.MetricsToken),
 		"debug-addr          " + s.DebugAddr,
+		"oauth-file          " + s.OAuthFile,
+		"oauth-redirect-to   " + strings.Join(s.OAuthRedirectTo, ","),
 	}
+	return append(lines, s.maskedProviders()...)
 }

@@ -29,6 +29,7 @@ func parse(t *testing.T, environ []string, args ...string) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
+	cli.shortProviders = outside.takeProviders()
 	if err := outside.unknown(parser.Model); err != nil {
 		return Settings{}, err
 	}

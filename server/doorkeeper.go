@@ -12,6 +12,8 @@ import (
 
 	"gatehouse/internal/fault"
 	"gatehouse/internal/viewer"
+	"gatehouse/login"
+	"gatehouse/login/oauth"
 	"gatehouse/resolvers"
 	edge "gatehouse/server/transport"
 	"gatehouse/session"
@@ -226,6 +228,18 @@ func (j jar) SetDevice(token string, until time.Time) { j.put(deviceCookie, toke
 func (j jar) Clear() {
 	j.put(accessCookie, "", time.Unix(1, 0))
 	j.put(refreshCookie, "", time.Unix(1, 0))
+}
+
+// browserCookie binds sign-ins through a provider to the browser that began them. Its value opens nothing
+// by itself.
+const browserCookie = "__Host-gh_oauth"
+
+// Browser implements resolvers.Cookies.
+func (j jar) Browser() string { return cookieValue(j.r, browserCookie) }
+
+// SetBrowser implements resolvers.Cookies.
+func (j jar) SetBrowser(secret string) {
+	j.put(browserCookie, secret, time.Now().Add(oauth.FlowLifetime+login.ExchangeLifetime+time.Minute))
 }
 
 func (j jar) put(name, value string, until time.Time) {

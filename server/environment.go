@@ -46,7 +46,7 @@ func readEnvironment(environ []string, path string) (outside, error) {
 func (o outside) readFiles() error {
 	for name, path := range o {
 		setting, isFile := strings.CutSuffix(name, "_FILE")
-		if !isFile {
+		if !isFile || name == settingOf("oauth-file") { // that one is a flag
 			continue
 		}
 		if _, both := o[setting]; both {

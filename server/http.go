@@ -81,6 +81,8 @@ func (a *app) routes() (http.Handler, error) {
 		return nil, err
 	}
 	mux.Handle("/links/", links)
+	mux.HandleFunc("GET /oauth/callback/{provider}", a.serveCallback)
+	mux.HandleFunc("POST /oauth/callback/{provider}", a.serveCallback)
 	if a.outbox != nil {
 		page := a.outbox.Page()
 		mux.Handle("GET /outbox", page)

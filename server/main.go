@@ -79,6 +79,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	cli.shortProviders = outside.takeProviders()
 	if err := outside.unknown(parser.Model); err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ const (
 	Compromised     Reason = "COMPROMISED" // somebody else may have been in the account
 	AccountDeleted  Reason = "ACCOUNT_DELETED"
 	Expired         Reason = "EXPIRED"
+	Reclaimed       Reason = "RECLAIMED" // somebody proved that the account's address is theirs
 )
 
 // Device is what the client says of the machine it runs on; both parts may be empty.

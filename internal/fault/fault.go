@@ -38,6 +38,32 @@ const (
 	PasswordResetRequired Code = "PASSWORD_RESET_REQUIRED"
 )
 
+// Codes of sign-in through a provider, and of the identities that it makes. A person can mend them or
+// show them to whoever can.
+const (
+	LastWayIn Code = "LAST_WAY_IN"
+
+	OAuthDenied              Code = "OAUTH_DENIED"
+	OAuthStateMismatch       Code = "OAUTH_STATE_MISMATCH"
+	OAuthExpired             Code = "OAUTH_EXPIRED"
+	OAuthBindingMismatch     Code = "OAUTH_BINDING_MISMATCH"
+	OAuthCodeInvalid         Code = "OAUTH_CODE_INVALID"
+	OAuthExchangeInvalid     Code = "OAUTH_EXCHANGE_INVALID"
+	OAuthIssuerMismatch      Code = "OAUTH_ISSUER_MISMATCH"
+	OAuthTokenInvalid        Code = "OAUTH_TOKEN_INVALID"
+	OAuthAnswerInvalid       Code = "OAUTH_ANSWER_INVALID"
+	OAuthProviderRefused     Code = "OAUTH_PROVIDER_REFUSED"
+	OAuthProviderUnavailable Code = "OAUTH_PROVIDER_UNAVAILABLE"
+	OAuthConfiguration       Code = "OAUTH_CONFIGURATION"
+	OAuthUnsupported         Code = "OAUTH_UNSUPPORTED"
+	OAuthRedirectRefused     Code = "OAUTH_REDIRECT_REFUSED"
+	OAuthEmailRequired       Code = "OAUTH_EMAIL_REQUIRED"
+	OAuthEmailUnverified     Code = "OAUTH_EMAIL_UNVERIFIED"
+	OAuthIdentityTaken       Code = "OAUTH_IDENTITY_TAKEN"
+	OAuthLinkMismatch        Code = "OAUTH_LINK_MISMATCH"
+	OAuthSignInAgain         Code = "OAUTH_SIGN_IN_AGAIN"
+)
+
 // Codes of errors of the request itself: they become GraphQL errors with extensions.code.
 const (
 	Unauthenticated Code = "UNAUTHENTICATED"

@@ -109,6 +109,9 @@ func (p *Provider) Title() string { return p.config.Title }
 // Kind is what the provider speaks.
 func (p *Provider) Kind() Kind { return p.config.Kind }
 
+// Issuer is the configured issuer, as a [Flow] names it: tokens of another are not for this provider.
+func (p *Provider) Issuer() string { return p.issuerBase() }
+
 // FormPost reports whether the provider answers by a POST from its own page (OAuth 2.0 Form Post
 // Response Mode), as Apple does: a cookie with SameSite=Lax does not come along.
 func (p *Provider) FormPost() bool { return p.config.Parameters["response_mode"] == "form_post" }

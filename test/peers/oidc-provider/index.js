@@ -3,7 +3,7 @@
 //   PORT=0 node index.js        # prints its issuer on one line once it listens
 //
 // PORT         where it listens; 0, the default, takes a free port
-// REDIRECT_URI where its clients send people back to
+// REDIRECT_URI where its clients send people back to, several with commas between
 // USERINFO     1: the ID token has no claims about the person, UserInfo does
 //
 // People need no password; the field "login" of the form says who they are:
@@ -16,7 +16,7 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import http from 'node:http'
 import { Provider } from 'oidc-provider'
 
-const redirectURI = process.env.REDIRECT_URI || 'http://127.0.0.1:8080/oauth/callback/test'
+const redirectURIs = (process.env.REDIRECT_URI || 'http://127.0.0.1:8080/oauth/callback/test').split(',')
 
 let ahead = 0 // milliseconds
 const clock = Date.now
@@ -42,7 +42,7 @@ const clients = [
   { client_id: 'public', token_endpoint_auth_method: 'none' },
 ].map((client) => ({
   ...client,
-  grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], redirect_uris: [redirectURI],
+  grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], redirect_uris: redirectURIs,
 }))
 
 const makeProvider = (issuer) => new Provider(issuer, {
