@@ -74,7 +74,7 @@ const (
 	Required EmailVerification = "REQUIRED"
 )
 
-// Parts are what Accounts is built from; all but Remote are required.
+// Parts are what Accounts is built from; all but Remote and NotMe are required.
 type Parts struct {
 	DB       *store.DB
 	Ring     *secret.Keyring // seals addresses and names
@@ -87,6 +87,7 @@ type Parts struct {
 	Queue    *queue.Queue  // carries messages
 	Post     *notify.Post  // says which messages can be sent
 	Remote   *cache.Remote // of several servers; nil for one
+	NotMe    NotMe         // makes the links of security notices; nil: they have none
 }
 
 // Options tunes Accounts; the zero value is a good default.
@@ -106,6 +107,7 @@ type Accounts struct {
 	limiter  *limit.Limiter
 	queue    *queue.Queue
 	post     *notify.Post
+	notMe    NotMe
 	o        Options
 	index    []byte // HMAC key of the index of addresses
 	rows     *cache.Layer[viewer.UserID, row]
@@ -136,7 +138,7 @@ func New(parts Parts, o Options) (*Accounts, error) {
 	}
 	return &Accounts{
 		db: parts.DB, ring: parts.Ring, hasher: parts.Hasher, sessions: parts.Sessions,
-		audit: parts.Audit, limiter: parts.Limiter, queue: parts.Queue, post: parts.Post, o: o, index: index, rows: rows,
+		audit: parts.Audit, limiter: parts.Limiter, queue: parts.Queue, post: parts.Post, notMe: parts.NotMe, o: o, index: index, rows: rows,
 	}, nil
 }
 

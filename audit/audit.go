@@ -35,8 +35,12 @@ const (
 	PasswordChanged   Action = "password.changed"
 	LoginSucceeded    Action = "login.succeeded"
 	LoginRefused      Action = "login.refused"
+	DeviceNew         Action = "device.new" // a sign-in from a device that was not seen for 90 days
 	SessionReused     Action = "session.reused"
 	SessionRevoked    Action = "session.revoked"
+	SessionSuspended  Action = "session.suspended"
+	SessionLifted     Action = "session.lifted"
+	SessionMoved      Action = "session.moved"
 	KeysRotated       Action = "keys.rotated"
 )
 

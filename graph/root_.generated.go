@@ -257,6 +257,7 @@ type ComplexityRoot struct {
 
 	Session struct {
 		Agent      func(childComplexity int) int
+		AgentName  func(childComplexity int) int
 		Assurance  func(childComplexity int) int
 		CreatedAt  func(childComplexity int) int
 		Current    func(childComplexity int) int
@@ -266,6 +267,7 @@ type ComplexityRoot struct {
 		Network    func(childComplexity int) int
 		NodeID     func(childComplexity int) int
 		Remember   func(childComplexity int) int
+		Suspension func(childComplexity int) int
 	}
 
 	SessionConnection struct {
@@ -1221,6 +1223,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Session.Agent(childComplexity), true
+	case "Session.agentName":
+		if e.ComplexityRoot.Session.AgentName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.AgentName(childComplexity), true
 	case "Session.assurance":
 		if e.ComplexityRoot.Session.Assurance == nil {
 			break
@@ -1275,6 +1283,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Session.Remember(childComplexity), true
+	case "Session.suspendedAt":
+		if e.ComplexityRoot.Session.Suspension == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.Suspension(childComplexity), true
 
 	case "SessionConnection.edges":
 		if e.ComplexityRoot.SessionConnection.Edges == nil {
@@ -1757,6 +1771,8 @@ enum UserErrorCode {
   TOKEN_REUSED
   "The session was ended."
   SESSION_REVOKED
+  "The session is suspended until its holder proves who they are."
+  STEP_UP_REQUIRED
   "The object's state does not allow this."
   WRONG_STATE
   "The file is not of a kind that can be read."
@@ -2378,10 +2394,14 @@ type Session implements Node {
   expiresAt: Time!
   "The program that signed in, as it named itself, at most 200 characters."
   userAgent: String!
-  "The network that the sign-in came from: the first 24 bits of an IPv4 address, 48 of an IPv6 one."
+  "The browser and system, or the program, in that name, e.g. Firefox on Windows."
+  agentName: String!
+  "The network it was last used in: the first 24 bits of an IPv4 address, 48 of an IPv6 one."
   network: String!
   "What the person calls the device."
   deviceName: String
+  "Since when the session waits for its holder to prove who they are, because another device or browser used it; null when it does not."
+  suspendedAt: Time
   "How sure we are of the person: aal1 after one factor, aal2 after two (NIST SP 800-63B)."
   assurance: String!
   "Whether the session lasts beyond a day."
@@ -2844,10 +2864,14 @@ func (ec *executionContext) childFields_Session(ctx context.Context, field graph
 		return ec.fieldContext_Session_expiresAt(ctx, field)
 	case "userAgent":
 		return ec.fieldContext_Session_userAgent(ctx, field)
+	case "agentName":
+		return ec.fieldContext_Session_agentName(ctx, field)
 	case "network":
 		return ec.fieldContext_Session_network(ctx, field)
 	case "deviceName":
 		return ec.fieldContext_Session_deviceName(ctx, field)
+	case "suspendedAt":
+		return ec.fieldContext_Session_suspendedAt(ctx, field)
 	case "assurance":
 		return ec.fieldContext_Session_assurance(ctx, field)
 	case "rememberMe":

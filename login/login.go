@@ -142,6 +142,9 @@ var byPassword = way{"pwd", viewer.AAL1}
 
 // enterTx starts the session of a person who has shown who they are. Every way in ends here.
 func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, client Client, by way) (Outcome, error) {
+	if err := l.recognizeTx(ctx, tx, user, client); err != nil {
+		return Outcome{}, err
+	}
 	tokens, err := l.sessions.StartTx(ctx, tx, session.Start{
 		User: user.ID, Level: by.level, Methods: []string{by.method}, Remember: client.Remember,
 		Mode: client.Mode, Device: client.Device, Origin: client.Origin,
@@ -151,7 +154,7 @@ func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, c
 	}
 	err = l.audit.RecordTx(ctx, tx, audit.Event{
 		Action: audit.LoginSucceeded, By: viewer.Viewer{User: user.ID}, Subject: user.ID,
-		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": by.method},
+		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": by.method, "agent": tokens.Session.AgentName()},
 	})
 	return Outcome{Tokens: tokens, User: user}, err
 }

@@ -99,7 +99,7 @@ func (s *socket) upgrade(w http.ResponseWriter, r *http.Request) error {
 
 // handshakeHeaders are the headers of the handshake that an Authenticator sees.
 func handshakeHeaders() []string {
-	return []string{"Cookie", "Authorization", "Origin", "User-Agent", "Accept-Language", "Forwarded", "X-Forwarded-For", "X-Real-Ip", "Sec-Fetch-Site"}
+	return []string{"Cookie", "Authorization", "Origin", "User-Agent", "Gatehouse-Device", "Accept-Language", "Forwarded", "X-Forwarded-For", "X-Real-Ip", "Sec-Fetch-Site"}
 }
 
 // keepHandshake copies what of the request may be needed as long as the socket lives.

@@ -106,6 +106,9 @@ func (e *exchange) streamErrors(errs gqlerror.List) {
 }
 
 func unauthenticated(reason string) gqlerror.List {
+	if reason == codeStepUp {
+		return gqlerror.List{requestError(codeStepUp, "This session was suspended.")}
+	}
 	return gqlerror.List{requestError(codeUnauthenticated, reason)}
 }
 
