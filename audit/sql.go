@@ -15,6 +15,23 @@ var (
 		FROM audit_events WHERE subject = ? ORDER BY id DESC LIMIT ?`)
 )
 
+const entryColumns = `id, at, action, outcome, actor, subject, session_id, network, request_id, details`
+
+// What a person sees of their own account.
+var (
+	security       = ` FROM audit_events WHERE subject = ? AND action IN (` + personalList() + `) `
+	selectSecurity = store.SQL(`SELECT ` + entryColumns + security + `AND id < ? ORDER BY id DESC LIMIT ?`)
+	selectAfter    = store.SQL(`SELECT ` + entryColumns + security + `AND id > ? ORDER BY id LIMIT ?`)
+	selectNewest   = store.SQL(`SELECT COALESCE(max(id), '')` + security)
+	countSecurity  = store.SQL(`SELECT count(*)` + security)
+	selectOne      = store.SQL(`SELECT ` + entryColumns + ` FROM audit_events WHERE id = ? AND action IN (` + personalList() + `)`)
+)
+
+func scanPointer(scan store.Scan) (*Entry, error) {
+	e, err := scanEntry(scan)
+	return &e, err
+}
+
 func scanEntry(scan store.Scan) (e Entry, err error) {
 	var details string
 	err = scan(&e.ID, store.Time(&e.At), &e.Action, &e.Outcome, &e.Actor, store.Text(&e.Subject),

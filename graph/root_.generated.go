@@ -25,6 +25,7 @@ type ResolverRoot interface {
 	Job() JobResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
+	SecurityEvent() SecurityEventResolver
 	Session() SessionResolver
 	SessionTokens() SessionTokensResolver
 	Subscription() SubscriptionResolver
@@ -255,6 +256,31 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	SecurityEvent struct {
+		Action      func(childComplexity int) int
+		ActorKind   func(childComplexity int) int
+		AgentName   func(childComplexity int) int
+		At          func(childComplexity int) int
+		Before      func(childComplexity int) int
+		Method      func(childComplexity int) int
+		NetworkName func(childComplexity int) int
+		NodeID      func(childComplexity int) int
+		Reason      func(childComplexity int) int
+		Session     func(childComplexity int) int
+	}
+
+	SecurityEventConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	SecurityEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	Session struct {
 		Agent      func(childComplexity int) int
 		AgentName  func(childComplexity int) int
@@ -297,20 +323,22 @@ type ComplexityRoot struct {
 	}
 
 	Subscription struct {
-		JobEvents  func(childComplexity int, id string, after *int) int
-		JobUpdates func(childComplexity int, filter *JobFilter) int
+		JobEvents      func(childComplexity int, id string, after *int) int
+		JobUpdates     func(childComplexity int, filter *JobFilter) int
+		SecurityEvents func(childComplexity int, after *string) int
 	}
 
 	User struct {
-		CalledName func(childComplexity int) int
-		CreatedAt  func(childComplexity int) int
-		Email      func(childComplexity int) int
-		Jobs       func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
-		Locale     func(childComplexity int) int
-		NodeID     func(childComplexity int) int
-		Roles      func(childComplexity int) int
-		Sessions   func(childComplexity int) int
-		Verified   func(childComplexity int) int
+		CalledName     func(childComplexity int) int
+		CreatedAt      func(childComplexity int) int
+		Email          func(childComplexity int) int
+		Jobs           func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
+		Locale         func(childComplexity int) int
+		NodeID         func(childComplexity int) int
+		Roles          func(childComplexity int) int
+		SecurityEvents func(childComplexity int, first *int, after *string) int
+		Sessions       func(childComplexity int) int
+		Verified       func(childComplexity int) int
 	}
 
 	UserError struct {
@@ -1217,6 +1245,105 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RevokeSessionPayload.UserErrors(childComplexity), true
 
+	case "SecurityEvent.type":
+		if e.ComplexityRoot.SecurityEvent.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Action(childComplexity), true
+	case "SecurityEvent.actor":
+		if e.ComplexityRoot.SecurityEvent.ActorKind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.ActorKind(childComplexity), true
+	case "SecurityEvent.agentName":
+		if e.ComplexityRoot.SecurityEvent.AgentName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.AgentName(childComplexity), true
+	case "SecurityEvent.at":
+		if e.ComplexityRoot.SecurityEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.At(childComplexity), true
+	case "SecurityEvent.previousNetwork":
+		if e.ComplexityRoot.SecurityEvent.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Before(childComplexity), true
+	case "SecurityEvent.method":
+		if e.ComplexityRoot.SecurityEvent.Method == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Method(childComplexity), true
+	case "SecurityEvent.network":
+		if e.ComplexityRoot.SecurityEvent.NetworkName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.NetworkName(childComplexity), true
+	case "SecurityEvent.id":
+		if e.ComplexityRoot.SecurityEvent.NodeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.NodeID(childComplexity), true
+	case "SecurityEvent.reason":
+		if e.ComplexityRoot.SecurityEvent.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Reason(childComplexity), true
+	case "SecurityEvent.session":
+		if e.ComplexityRoot.SecurityEvent.Session == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Session(childComplexity), true
+
+	case "SecurityEventConnection.edges":
+		if e.ComplexityRoot.SecurityEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.Edges(childComplexity), true
+	case "SecurityEventConnection.nodes":
+		if e.ComplexityRoot.SecurityEventConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.Nodes(childComplexity), true
+	case "SecurityEventConnection.pageInfo":
+		if e.ComplexityRoot.SecurityEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.PageInfo(childComplexity), true
+	case "SecurityEventConnection.totalCount":
+		if e.ComplexityRoot.SecurityEventConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.TotalCount(childComplexity), true
+
+	case "SecurityEventEdge.cursor":
+		if e.ComplexityRoot.SecurityEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventEdge.Cursor(childComplexity), true
+	case "SecurityEventEdge.node":
+		if e.ComplexityRoot.SecurityEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventEdge.Node(childComplexity), true
+
 	case "Session.userAgent":
 		if e.ComplexityRoot.Session.Agent == nil {
 			break
@@ -1400,6 +1527,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Subscription.JobUpdates(childComplexity, args["filter"].(*JobFilter)), true
+	case "Subscription.securityEvents":
+		if e.ComplexityRoot.Subscription.SecurityEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Subscription_securityEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Subscription.SecurityEvents(childComplexity, args["after"].(*string)), true
 
 	case "User.name":
 		if e.ComplexityRoot.User.CalledName == nil {
@@ -1448,6 +1586,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.Roles(childComplexity), true
+	case "User.securityEvents":
+		if e.ComplexityRoot.User.SecurityEvents == nil {
+			break
+		}
+
+		args, err := ec.field_User_securityEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.User.SecurityEvents(childComplexity, args["first"].(*int), args["after"].(*string)), true
 	case "User.sessions":
 		if e.ComplexityRoot.User.Sessions == nil {
 			break
@@ -2380,6 +2529,108 @@ type SetKindLimitPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/security.graphqls", Input: `"One thing that happened to the safety of one's account."
+type SecurityEvent implements Node {
+  "The event's id, evt_…; ids sort by time."
+  id: ID!
+  "What happened."
+  type: SecurityEventType!
+  "When it happened."
+  at: Time!
+  "Who did it."
+  actor: SecurityActor!
+  "The network it came from: the first 24 bits of an IPv4 address, 48 of an IPv6 one; null when not known."
+  network: String
+  "The network before, of SESSION_MOVED; null otherwise."
+  previousNetwork: String
+  "The browser and system, or the program, e.g. Firefox on Windows; null when not known."
+  agentName: String
+  "How the person signed in, of LOGIN_SUCCEEDED (RFC 8176), e.g. pwd; null otherwise."
+  method: String
+  "Why, of events of sessions, e.g. SIGNED_OUT, PASSWORD_CHANGED or AGENT_CHANGED; null otherwise. Reasons are only ever added."
+  reason: String
+  "The session it concerns; null when there is none, when there were several, and some days after it has ended."
+  session: Session
+}
+
+"What happened to the safety of an account. Types are only ever added."
+enum SecurityEventType {
+  "The account was made."
+  ACCOUNT_REGISTERED
+  "The account was disabled."
+  ACCOUNT_DISABLED
+  "The account may sign in again."
+  ACCOUNT_ENABLED
+  "The account became an administrator's."
+  ADMIN_CREATED
+  "The account was given other roles."
+  ROLES_CHANGED
+  "The password was changed."
+  PASSWORD_CHANGED
+  "Somebody signed in."
+  LOGIN_SUCCEEDED
+  "Somebody signed in from a device or browser that was not seen for 90 days."
+  DEVICE_NEW
+  "A refresh token came a second time, so its session was ended."
+  SESSION_REUSED
+  "One or more sessions were ended."
+  SESSION_REVOKED
+  "A session was used from another device or browser, so it waits for its holder to prove who they are."
+  SESSION_SUSPENDED
+  "A suspended session goes on."
+  SESSION_LIFTED
+  "A session was used in another network."
+  SESSION_MOVED
+}
+
+"Who stands behind a security event."
+enum SecurityActor {
+  "The account itself."
+  SELF
+  "An administrator."
+  ADMINISTRATOR
+  "The server, by its rules."
+  SERVER
+}
+
+"A list of security events."
+type SecurityEventConnection {
+  "The entries with their cursors."
+  edges: [SecurityEventEdge!]!
+  "The entries alone."
+  nodes: [SecurityEvent!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+  "How many events there are in all."
+  totalCount: Int!
+}
+
+"One entry of a list of security events."
+type SecurityEventEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The event."
+  node: SecurityEvent!
+}
+
+extend type User {
+  "What happened to the safety of the account, newest first."
+  securityEvents(
+    "How many, 1 to 100; 20 when left out."
+    first: Int
+    "Only what follows this cursor, and so is older."
+    after: String
+  ): SecurityEventConnection
+}
+
+extend type Subscription {
+  "What happens to the safety of the caller's own account, as it happens, on whatever server."
+  securityEvents(
+    "The id of the last event seen, to go on after it; only news when left out."
+    after: ID
+  ): SecurityEvent! @auth
+}
+`, BuiltIn: false},
 	{Name: "../schema/session.graphqls", Input: `"One place where a person is signed in."
 type Session implements Node {
   "The session's id, ses_…."
@@ -2850,6 +3101,56 @@ func (ec *executionContext) childFields_RevokeSessionPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type RevokeSessionPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_SecurityEvent_id(ctx, field)
+	case "type":
+		return ec.fieldContext_SecurityEvent_type(ctx, field)
+	case "at":
+		return ec.fieldContext_SecurityEvent_at(ctx, field)
+	case "actor":
+		return ec.fieldContext_SecurityEvent_actor(ctx, field)
+	case "network":
+		return ec.fieldContext_SecurityEvent_network(ctx, field)
+	case "previousNetwork":
+		return ec.fieldContext_SecurityEvent_previousNetwork(ctx, field)
+	case "agentName":
+		return ec.fieldContext_SecurityEvent_agentName(ctx, field)
+	case "method":
+		return ec.fieldContext_SecurityEvent_method(ctx, field)
+	case "reason":
+		return ec.fieldContext_SecurityEvent_reason(ctx, field)
+	case "session":
+		return ec.fieldContext_SecurityEvent_session(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_SecurityEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_SecurityEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_SecurityEventConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_SecurityEventConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_SecurityEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_SecurityEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2934,6 +3235,8 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_sessions(ctx, field)
 	case "jobs":
 		return ec.fieldContext_User_jobs(ctx, field)
+	case "securityEvents":
+		return ec.fieldContext_User_securityEvents(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type User", field.Name)
 }

@@ -229,7 +229,7 @@ func (a *app) openPost(context.Context) error {
 
 func (a *app) openIdentity(ctx context.Context) (err error) {
 	s, hear := a.settings, notices{a.bus}
-	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID})
+	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID, Notices: hear})
 	record := func(ctx context.Context, tx *store.Tx, e session.Event) error {
 		return a.audit.RecordTx(ctx, tx, auditEvent(e))
 	}
