@@ -21,6 +21,7 @@ import (
 type doorkeeper struct {
 	sessions *session.Sessions
 	settings Settings
+	refused  func() // counts tokens that were; nil: nobody does
 }
 
 // Request reads the Authorization header (RFC 6750 §2.1) or, in cookie mode, the cookies.
@@ -78,6 +79,7 @@ func (d *doorkeeper) Socket(r *http.Request, authorization string) (edge.Caller,
 // visitor is who stands behind a request: the zero viewer, until admitted.
 type visitor struct {
 	sessions *session.Sessions
+	refused  func()
 	viewer   viewer.Viewer
 	request  resolvers.Request
 }
@@ -87,7 +89,7 @@ const deviceHeader = "Gatehouse-Device"
 
 func (d *doorkeeper) visitor(r *http.Request) *visitor {
 	return &visitor{
-		sessions: d.sessions,
+		sessions: d.sessions, refused: d.refused,
 		request: resolvers.Request{Origin: session.Origin{
 			Agent: r.UserAgent(), IP: d.address(r), DeviceID: r.Header.Get(deviceHeader),
 		}},
@@ -96,6 +98,9 @@ func (d *doorkeeper) visitor(r *http.Request) *visitor {
 
 func (v *visitor) admit(ctx context.Context, token string) (edge.Caller, error) {
 	who, credential, err := v.sessions.Admit(ctx, token, v.request.Origin)
+	if fault.Is(err, fault.Unauthenticated) && v.refused != nil {
+		v.refused()
+	}
 	if err != nil {
 		v.viewer = who // nobody, or the holder of a suspended session
 		return edge.Caller{Visitor: v}, err
@@ -159,6 +164,20 @@ func (d *doorkeeper) address(r *http.Request) netip.Addr {
 		ip = hop.Unmap()
 	}
 	return ip
+}
+
+// peer names whom an open socket counts under: the IPv4 address, the /64 of an IPv6 address, which one
+// customer of a provider has at the least.
+func (d *doorkeeper) peer(r *http.Request) string {
+	ip := d.address(r).WithZone("")
+	if d.settings.MaxSocketsPerIP == 0 || !ip.IsValid() || d.settings.MaxSocketsPerIP < 0 && ip.IsLoopback() {
+		return ""
+	}
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, _ := ip.Prefix(64) // fails for more bits than there are
+	return prefix.String()
 }
 
 func (d *doorkeeper) trusted(ip netip.Addr) bool {

@@ -55,8 +55,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &socket{h: h, operations: make(map[string]*running), stopWatch: func() {}}
-	if !h.live.join(s, h.options.MaxStreams) {
-		e.goingAway()
+	if !e.join(s) {
 		return
 	}
 	if err := s.upgrade(w, r); err != nil {

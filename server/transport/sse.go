@@ -34,8 +34,7 @@ func (e *exchange) stream(operation *graphql.OperationContext) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	s := &stream{cancel: cancel, ended: make(chan gqlerror.List, 1)}
-	if !e.h.live.join(s, e.h.options.MaxStreams) {
-		e.goingAway()
+	if !e.join(s) {
 		return
 	}
 	defer e.h.live.leave(s)
