@@ -21,7 +21,7 @@ const (
 // Recognition is what is known of the device of a sign-in.
 type Recognition struct {
 	New    bool // the user has not signed in with it for 90 days, but with another
-	Recent int  // new ones of the last 24 hours, this one included
+	Recent int  // devices first seen within the last 24 hours, this one included
 }
 
 // RecognizeTx says whether user has signed in from at before, and remembers it. Device id and

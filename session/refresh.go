@@ -111,9 +111,21 @@ func (s *Sessions) rotateTx(ctx context.Context, tx *store.Tx, held *renewal, su
 		return fmt.Errorf("renew session: %w", err)
 	}
 	if renewed == 0 {
-		return ended(fault.SessionRevoked) // it was revoked or suspended a moment ago
+		return endedSince(ctx, tx, held.hash, now)
 	}
 	return forgetTokensTx(ctx, tx, next)
+}
+
+// endedSince is why a session, which was good when the refresh began, gives nothing any more.
+func endedSince(ctx context.Context, tx *store.Tx, hash token.OpaqueHash, now time.Time) error {
+	again, err := findRenewal(ctx, tx, hash)
+	if err != nil {
+		return err
+	}
+	if err := again.refusal(now); err != nil {
+		return err
+	}
+	return ended(fault.SessionRevoked)
 }
 
 func forgetTokensTx(ctx context.Context, tx *store.Tx, latest refreshToken) error {

@@ -25,10 +25,10 @@ func (s *Session) home() home { return home{s.Device.ID, s.Agent} }
 
 // strange returns what speaks against a request being of the same machine, "" when nothing does.
 //
-// A request that names no device says nothing of it. Of the User-Agent only the family counts, so that
-// an update changes nothing. Browsers send it always: without one it is another client. A program may
-// speak through several libraries, for HTTP and for sockets, of which only one renews the session: so
-// it is compared then, and only if it is sent.
+// A request that names no device says nothing of it, and one without a User-Agent nothing of that, save
+// that a browser always sends it when it renews. Only the family counts, so that an update changes
+// nothing. A program may speak through several libraries, for HTTP and for sockets, of which only one
+// renews the session: so it is compared then.
 func (h home) strange(at Origin, renewing bool) Reason {
 	if at.DeviceID != "" && h.Device != "" && cut(at.DeviceID, maxDevice) != h.Device {
 		return DeviceChanged
@@ -37,10 +37,9 @@ func (h home) strange(at Origin, renewing bool) Reason {
 		return ""
 	}
 	then, now := agent.Of(h.Agent), agent.Of(cut(at.Agent, maxAgent))
-	switch {
-	case then == now:
-		return ""
-	case !then.Browser && (!renewing || now == agent.Family{}):
+	compared := renewing || then.Browser
+	heard := now != agent.Family{} || renewing && then.Browser
+	if then == now || !compared || !heard {
 		return ""
 	}
 	return AgentChanged
