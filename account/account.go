@@ -75,7 +75,7 @@ const (
 	Required EmailVerification = "REQUIRED"
 )
 
-// Parts are what Accounts is built from; all but Remote are required.
+// Parts are what Accounts is built from; all but Remote and Breaches are required.
 type Parts struct {
 	DB       *store.DB
 	Ring     *secret.Keyring // seals addresses and names

@@ -4,11 +4,13 @@
 // An event is written in the transaction of what it tells ([Log.RecordTx]), so that neither is there
 // without the other; a refusal, which changes nothing, is written by itself ([Log.Record]). Events
 // carry no secret, no token and no address: an address appears as its keyed hash. There is no way to
-// change or delete one; when an account is deleted, its events forget whose they were ([Log.ForgetTx]).
+// change or delete one; when an account is deleted, its events forget whose they were ([Log.ForgetTx]). A
+// person sees what concerns the safety of their account ([Log.Security]) and may watch it live ([Log.Watch]).
 //
 // # Bounds
 //
-// The details of an event are at most 4 KiB of JSON; [Log.ByUser] reads at most 200 events.
+// The details of an event are at most 4 KiB of JSON; [Log.ByUser] reads at most 200 events, a page
+// has at most 100; a watch holds one goroutine.
 package audit
 
 import (
@@ -17,7 +19,6 @@ import (
 	"fmt"
 	"time"
 
-	"gatehouse/internal/fault"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 )
@@ -35,8 +36,12 @@ const (
 	PasswordChanged   Action = "password.changed"
 	LoginSucceeded    Action = "login.succeeded"
 	LoginRefused      Action = "login.refused"
+	DeviceNew         Action = "device.new" // a sign-in from a device that was not seen for 90 days
 	SessionReused     Action = "session.reused"
 	SessionRevoked    Action = "session.revoked"
+	SessionSuspended  Action = "session.suspended"
+	SessionLifted     Action = "session.lifted"
+	SessionMoved      Action = "session.moved"
 	KeysRotated       Action = "keys.rotated"
 
 	FactorAdded              Action = "factor.added"
@@ -120,6 +125,7 @@ type Entry struct {
 type Options struct {
 	Now       func() time.Time                 // nil: time.Now
 	RequestID func(ctx context.Context) string // nil: events carry no request id
+	Notices   Notices                          // tells watchers; nil: they look now and then
 }
 
 // Log is the record kept in one database. Its methods may be called from many goroutines.
@@ -160,17 +166,15 @@ func (l *Log) RecordTx(ctx context.Context, tx *store.Tx, e Event) error {
 	if err != nil {
 		return fmt.Errorf("record %s: %w", e.Action, err)
 	}
+	l.tellTx(ctx, tx, e.Subject, e.Action)
 	return nil
 }
 
 // ByUser returns the events that concern user, newest first, at most limit and at most 200; by is user
 // or may read all users. Faults: NOT_FOUND, UNAUTHENTICATED.
 func (l *Log) ByUser(ctx context.Context, by viewer.Viewer, user viewer.UserID, limit int) ([]Entry, error) {
-	if err := by.SignedIn(); err != nil {
+	if err := mayRead(by, user); err != nil {
 		return nil, err
-	}
-	if !by.Owns(user, viewer.ReadUsers) {
-		return nil, fault.Missing("user")
 	}
 	entries, err := store.All(ctx, l.db, selectByUser, scanEntry, user, min(max(limit, 0), maxRead))
 	if err != nil {
@@ -184,7 +188,7 @@ func (l *Log) ByUser(ctx context.Context, by viewer.Viewer, user viewer.UserID, 
 func (l *Log) Each(ctx context.Context, user viewer.UserID, fn func(Entry) error) error {
 	last := ""
 	for {
-		page, err := store.All(ctx, l.db, selectAfter, scanEntry, user, last, maxRead)
+		page, err := store.All(ctx, l.db, selectHistory, scanEntry, user, last, maxRead)
 		if err != nil {
 			return fmt.Errorf("read events of %s: %w", user, err)
 		}

@@ -13,11 +13,28 @@ var (
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	selectByUser = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
 		FROM audit_events WHERE subject = ? ORDER BY id DESC LIMIT ?`)
-	selectAfter = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
+	selectHistory = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
 		FROM audit_events WHERE subject = ? AND id > ? ORDER BY id LIMIT ?`)
 	forgetSubject = store.SQL(`UPDATE audit_events SET actor = CASE WHEN actor = ? THEN ? ELSE actor END,
 		subject = NULL, session_id = NULL, network = NULL, request_id = NULL, details = '{}' WHERE subject = ?`)
 )
+
+const entryColumns = `id, at, action, outcome, actor, subject, session_id, network, request_id, details`
+
+// What a person sees of their own account.
+var (
+	security       = ` FROM audit_events WHERE subject = ? AND action IN (` + personalList() + `) `
+	selectSecurity = store.SQL(`SELECT ` + entryColumns + security + `AND id < ? ORDER BY id DESC LIMIT ?`)
+	selectAfter    = store.SQL(`SELECT ` + entryColumns + security + `AND id > ? ORDER BY id LIMIT ?`)
+	selectNewest   = store.SQL(`SELECT COALESCE(max(id), '')` + security)
+	countSecurity  = store.SQL(`SELECT count(*)` + security)
+	selectOne      = store.SQL(`SELECT ` + entryColumns + ` FROM audit_events WHERE id = ? AND action IN (` + personalList() + `)`)
+)
+
+func scanPointer(scan store.Scan) (*Entry, error) {
+	e, err := scanEntry(scan)
+	return &e, err
+}
 
 func scanEntry(scan store.Scan) (e Entry, err error) {
 	var details string

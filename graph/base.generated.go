@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"gatehouse/account"
+	"gatehouse/audit"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/marshal"
@@ -89,6 +90,7 @@ type QueryResolver interface {
 type SubscriptionResolver interface {
 	JobEvents(ctx context.Context, id string, after *int) (<-chan *queue.Event, error)
 	JobUpdates(ctx context.Context, filter *JobFilter) (<-chan *queue.Job, error)
+	SecurityEvents(ctx context.Context, after *string) (<-chan *audit.Entry, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -892,6 +894,20 @@ func (ec *executionContext) field_Subscription_jobUpdates_args(ctx context.Conte
 		return nil, err
 	}
 	args["filter"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Subscription_securityEvents_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOID2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg0
 	return args, nil
 }
 
@@ -4135,6 +4151,73 @@ func (ec *executionContext) fieldContext_Subscription_jobUpdates(ctx context.Con
 	return fc, nil
 }
 
+func (ec *executionContext) _Subscription_securityEvents(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_securityEvents(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().SecurityEvents(ctx, fc.Args["after"].(*string))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
+				if err != nil {
+					var zeroVal *audit.Entry
+					return zeroVal, err
+				}
+				verified, err := ec.unmarshalOBoolean2ᚖbool(ctx, false)
+				if err != nil {
+					var zeroVal *audit.Entry
+					return zeroVal, err
+				}
+				if ec.Directives.Auth == nil {
+					var zeroVal *audit.Entry
+					return zeroVal, errors.New("directive auth is not implemented")
+				}
+				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *audit.Entry) graphql.Marshaler {
+			return ec.marshalNSecurityEvent2ᚖgatehouseᚋauditᚐEntry(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_securityEvents(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SecurityEvent(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_securityEvents_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _UserError_code(ctx context.Context, field graphql.CollectedField, obj *UserError) (ret graphql.Marshaler) {
 	return ec.marshalNUserErrorCode2gatehouseᚋinternalᚋfaultᚐCode(ctx, field.Selections, obj.Code)
 }
@@ -4189,6 +4272,13 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 			return graphql.Null
 		}
 		return ec._Session(ctx, sel, obj)
+	case audit.Entry:
+		return ec._SecurityEvent(ctx, sel, &obj)
+	case *audit.Entry:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._SecurityEvent(ctx, sel, obj)
 	case *queue.Job:
 		if obj == nil {
 			return graphql.Null
@@ -4723,6 +4813,8 @@ func (ec *executionContext) _Subscription(ctx context.Context, sel ast.Selection
 		return ec._Subscription_jobEvents(ctx, fields[0])
 	case "jobUpdates":
 		return ec._Subscription_jobUpdates(ctx, fields[0])
+	case "securityEvents":
+		return ec._Subscription_securityEvents(ctx, fields[0])
 	default:
 		panic("unknown field " + strconv.Quote(fields[0].Name))
 	}
@@ -4803,14 +4895,25 @@ func (ec *executionContext) marshalNLong2int64(ctx context.Context, sel ast.Sele
 
 func (ec *executionContext) marshalNNode2ᚕgatehouseᚋinternalᚋnodeᚐNode(ctx context.Context, sel ast.SelectionSet, v []node.Node) graphql.Marshaler {
 	{
+		var batchItemsSecurityEvent []*audit.Entry
+		batchIdxMapSecurityEvent := map[int]int{}
 		var batchItemsJob []*queue.Job
 		batchIdxMapJob := map[int]int{}
 		for i, item := range v {
 			switch concrete := item.(type) {
+			case audit.Entry:
+				batchIdxMapSecurityEvent[i] = len(batchItemsSecurityEvent)
+				batchItemsSecurityEvent = append(batchItemsSecurityEvent, &concrete)
+			case *audit.Entry:
+				batchIdxMapSecurityEvent[i] = len(batchItemsSecurityEvent)
+				batchItemsSecurityEvent = append(batchItemsSecurityEvent, concrete)
 			case *queue.Job:
 				batchIdxMapJob[i] = len(batchItemsJob)
 				batchItemsJob = append(batchItemsJob, concrete)
 			}
+		}
+		if len(batchItemsSecurityEvent) > 0 {
+			ctx = graphql.WithBatchParents(ctx, "SecurityEvent", batchItemsSecurityEvent, batchIdxMapSecurityEvent)
 		}
 		if len(batchItemsJob) > 0 {
 			ctx = graphql.WithBatchParents(ctx, "Job", batchItemsJob, batchIdxMapJob)
@@ -4912,6 +5015,7 @@ var (
 		"TOKEN_EXPIRED":              fault.TokenExpired,
 		"TOKEN_REUSED":               fault.TokenReused,
 		"SESSION_REVOKED":            fault.SessionRevoked,
+		"STEP_UP_REQUIRED":           fault.StepUpRequired,
 		"WRONG_STATE":                fault.WrongState,
 		"UNSUPPORTED_FILE":           fault.UnsupportedFile,
 		"EMPTY_FILE":                 fault.EmptyFile,
@@ -4955,6 +5059,7 @@ var (
 		fault.TokenExpired:             "TOKEN_EXPIRED",
 		fault.TokenReused:              "TOKEN_REUSED",
 		fault.SessionRevoked:           "SESSION_REVOKED",
+		fault.StepUpRequired:           "STEP_UP_REQUIRED",
 		fault.WrongState:               "WRONG_STATE",
 		fault.UnsupportedFile:          "UNSUPPORTED_FILE",
 		fault.EmptyFile:                "EMPTY_FILE",

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gatehouse/account"
+	"gatehouse/audit"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
 	"gatehouse/queue"
@@ -806,6 +807,26 @@ type RevokeTrustedDevicePayload struct {
 	TrustedDeviceID *string `json:"trustedDeviceId,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
+}
+
+// A list of security events.
+type SecurityEventConnection struct {
+	// The entries with their cursors.
+	Edges []*SecurityEventEdge `json:"edges"`
+	// The entries alone.
+	Nodes []*audit.Entry `json:"nodes"`
+	// Where this page stands.
+	PageInfo *PageInfo `json:"pageInfo"`
+	// How many events there are in all.
+	TotalCount int `json:"totalCount"`
+}
+
+// One entry of a list of security events.
+type SecurityEventEdge struct {
+	// The entry's place in the list.
+	Cursor string `json:"cursor"`
+	// The event.
+	Node *audit.Entry `json:"node"`
 }
 
 // Which code to send.

@@ -26,6 +26,7 @@ type ResolverRoot interface {
 	Job() JobResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
+	SecurityEvent() SecurityEventResolver
 	Session() SessionResolver
 	SessionTokens() SessionTokensResolver
 	Subscription() SubscriptionResolver
@@ -457,6 +458,31 @@ type ComplexityRoot struct {
 		UserErrors      func(childComplexity int) int
 	}
 
+	SecurityEvent struct {
+		Action      func(childComplexity int) int
+		ActorKind   func(childComplexity int) int
+		AgentName   func(childComplexity int) int
+		At          func(childComplexity int) int
+		Before      func(childComplexity int) int
+		Method      func(childComplexity int) int
+		NetworkName func(childComplexity int) int
+		NodeID      func(childComplexity int) int
+		Reason      func(childComplexity int) int
+		Session     func(childComplexity int) int
+	}
+
+	SecurityEventConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	SecurityEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	SendMfaCodePayload struct {
 		ExpiresAt  func(childComplexity int) int
 		SentTo     func(childComplexity int) int
@@ -465,6 +491,7 @@ type ComplexityRoot struct {
 
 	Session struct {
 		Agent      func(childComplexity int) int
+		AgentName  func(childComplexity int) int
 		Assurance  func(childComplexity int) int
 		CreatedAt  func(childComplexity int) int
 		Current    func(childComplexity int) int
@@ -474,6 +501,7 @@ type ComplexityRoot struct {
 		Network    func(childComplexity int) int
 		NodeID     func(childComplexity int) int
 		Remember   func(childComplexity int) int
+		Suspension func(childComplexity int) int
 	}
 
 	SessionConnection struct {
@@ -526,8 +554,9 @@ type ComplexityRoot struct {
 	}
 
 	Subscription struct {
-		JobEvents  func(childComplexity int, id string, after *int) int
-		JobUpdates func(childComplexity int, filter *JobFilter) int
+		JobEvents      func(childComplexity int, id string, after *int) int
+		JobUpdates     func(childComplexity int, filter *JobFilter) int
+		SecurityEvents func(childComplexity int, after *string) int
 	}
 
 	TrustedDevice struct {
@@ -568,6 +597,7 @@ type ComplexityRoot struct {
 		NodeID            func(childComplexity int) int
 		RecoveryCodesLeft func(childComplexity int) int
 		Roles             func(childComplexity int) int
+		SecurityEvents    func(childComplexity int, first *int, after *string) int
 		Sessions          func(childComplexity int) int
 		TrustedDevices    func(childComplexity int) int
 		Verified          func(childComplexity int) int
@@ -2347,6 +2377,105 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RevokeTrustedDevicePayload.UserErrors(childComplexity), true
 
+	case "SecurityEvent.type":
+		if e.ComplexityRoot.SecurityEvent.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Action(childComplexity), true
+	case "SecurityEvent.actor":
+		if e.ComplexityRoot.SecurityEvent.ActorKind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.ActorKind(childComplexity), true
+	case "SecurityEvent.agentName":
+		if e.ComplexityRoot.SecurityEvent.AgentName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.AgentName(childComplexity), true
+	case "SecurityEvent.at":
+		if e.ComplexityRoot.SecurityEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.At(childComplexity), true
+	case "SecurityEvent.previousNetwork":
+		if e.ComplexityRoot.SecurityEvent.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Before(childComplexity), true
+	case "SecurityEvent.method":
+		if e.ComplexityRoot.SecurityEvent.Method == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Method(childComplexity), true
+	case "SecurityEvent.network":
+		if e.ComplexityRoot.SecurityEvent.NetworkName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.NetworkName(childComplexity), true
+	case "SecurityEvent.id":
+		if e.ComplexityRoot.SecurityEvent.NodeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.NodeID(childComplexity), true
+	case "SecurityEvent.reason":
+		if e.ComplexityRoot.SecurityEvent.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Reason(childComplexity), true
+	case "SecurityEvent.session":
+		if e.ComplexityRoot.SecurityEvent.Session == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Session(childComplexity), true
+
+	case "SecurityEventConnection.edges":
+		if e.ComplexityRoot.SecurityEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.Edges(childComplexity), true
+	case "SecurityEventConnection.nodes":
+		if e.ComplexityRoot.SecurityEventConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.Nodes(childComplexity), true
+	case "SecurityEventConnection.pageInfo":
+		if e.ComplexityRoot.SecurityEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.PageInfo(childComplexity), true
+	case "SecurityEventConnection.totalCount":
+		if e.ComplexityRoot.SecurityEventConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.TotalCount(childComplexity), true
+
+	case "SecurityEventEdge.cursor":
+		if e.ComplexityRoot.SecurityEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventEdge.Cursor(childComplexity), true
+	case "SecurityEventEdge.node":
+		if e.ComplexityRoot.SecurityEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventEdge.Node(childComplexity), true
+
 	case "SendMfaCodePayload.expiresAt":
 		if e.ComplexityRoot.SendMfaCodePayload.ExpiresAt == nil {
 			break
@@ -2372,6 +2501,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Session.Agent(childComplexity), true
+	case "Session.agentName":
+		if e.ComplexityRoot.Session.AgentName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.AgentName(childComplexity), true
 	case "Session.assurance":
 		if e.ComplexityRoot.Session.Assurance == nil {
 			break
@@ -2426,6 +2561,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Session.Remember(childComplexity), true
+	case "Session.suspendedAt":
+		if e.ComplexityRoot.Session.Suspension == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.Suspension(childComplexity), true
 
 	case "SessionConnection.edges":
 		if e.ComplexityRoot.SessionConnection.Edges == nil {
@@ -2607,6 +2748,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Subscription.JobUpdates(childComplexity, args["filter"].(*JobFilter)), true
+	case "Subscription.securityEvents":
+		if e.ComplexityRoot.Subscription.SecurityEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Subscription_securityEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Subscription.SecurityEvents(childComplexity, args["after"].(*string)), true
 
 	case "TrustedDevice.userAgent":
 		if e.ComplexityRoot.TrustedDevice.Agent == nil {
@@ -2767,6 +2919,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.Roles(childComplexity), true
+	case "User.securityEvents":
+		if e.ComplexityRoot.User.SecurityEvents == nil {
+			break
+		}
+
+		args, err := ec.field_User_securityEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.User.SecurityEvents(childComplexity, args["first"].(*int), args["after"].(*string)), true
 	case "User.sessions":
 		if e.ComplexityRoot.User.Sessions == nil {
 			break
@@ -3140,6 +3303,8 @@ enum UserErrorCode {
   TOKEN_REUSED
   "The session was ended."
   SESSION_REVOKED
+  "The session is suspended until its holder proves who they are."
+  STEP_UP_REQUIRED
   "The object's state does not allow this."
   WRONG_STATE
   "The file is not of a kind that can be read."
@@ -4668,6 +4833,158 @@ type SetKindLimitPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/security.graphqls", Input: `"One thing that happened to the safety of one's account."
+type SecurityEvent implements Node {
+  "The event's id, evt_…; ids sort by time."
+  id: ID!
+  "What happened."
+  type: SecurityEventType!
+  "When it happened."
+  at: Time!
+  "Who did it."
+  actor: SecurityActor!
+  "The network it came from: the first 24 bits of an IPv4 address, 48 of an IPv6 one; null when not known."
+  network: String
+  "The network before, of SESSION_MOVED; null otherwise."
+  previousNetwork: String
+  "The browser and system, or the program, e.g. Firefox on Windows; null when not known."
+  agentName: String
+  "How the person signed in, of LOGIN_SUCCEEDED (RFC 8176), e.g. pwd; null otherwise."
+  method: String
+  "Why, of events of sessions, e.g. SIGNED_OUT, PASSWORD_CHANGED or AGENT_CHANGED; null otherwise. Reasons are only ever added."
+  reason: String
+  "The session it concerns; null when there is none, when there were several, and some days after it has ended."
+  session: Session
+}
+
+"What happened to the safety of an account. Types are only ever added."
+enum SecurityEventType {
+  "The account was made."
+  ACCOUNT_REGISTERED
+  "The account was disabled."
+  ACCOUNT_DISABLED
+  "The account may sign in again."
+  ACCOUNT_ENABLED
+  "The account became an administrator's."
+  ADMIN_CREATED
+  "The account was given other roles."
+  ROLES_CHANGED
+  "The password was changed."
+  PASSWORD_CHANGED
+  "Somebody signed in."
+  LOGIN_SUCCEEDED
+  "Somebody signed in from a device or browser that was not seen for 90 days."
+  DEVICE_NEW
+  "A refresh token came a second time, so its session was ended."
+  SESSION_REUSED
+  "One or more sessions were ended."
+  SESSION_REVOKED
+  "A session was used from another device or browser, so it waits for its holder to prove who they are."
+  SESSION_SUSPENDED
+  "A suspended session goes on."
+  SESSION_LIFTED
+  "A session was used in another network."
+  SESSION_MOVED
+  "A second factor was added."
+  FACTOR_ADDED
+  "A second factor was removed."
+  FACTOR_REMOVED
+  "An administrator removed all second factors."
+  FACTORS_RESET
+  "New recovery codes were made; the old ones are worthless."
+  RECOVERY_CODES_REGENERATED
+  "A recovery code was used."
+  RECOVERY_CODE_USED
+  "A copy of a passkey was shown, and refused."
+  PASSKEY_CLONED
+  "A device is trusted from now on."
+  DEVICE_TRUSTED
+  "A device is not trusted any more."
+  DEVICE_UNTRUSTED
+  "Somebody showed a first factor and was asked for a second."
+  LOGIN_CHALLENGED
+  "Somebody showed a first factor and a wrong second one."
+  CHALLENGE_REFUSED
+  "A second factor was shown in a session."
+  STEPPED_UP
+  "The e-mail address was confirmed."
+  EMAIL_VERIFIED
+  "Another e-mail address was asked for."
+  EMAIL_CHANGE_ASKED
+  "The e-mail address was changed."
+  EMAIL_CHANGED
+  "The former e-mail address was put back."
+  EMAIL_RESTORED
+  "The password was reset by a mailed link."
+  PASSWORD_RESET
+  "The owner said that something was not them."
+  ACCOUNT_DISOWNED
+  "Name or language were changed."
+  PROFILE_CHANGED
+  "A copy of all data was asked for."
+  EXPORT_ASKED
+  "The account is to be deleted."
+  DELETION_SCHEDULED
+  "The account stays after all."
+  DELETION_CANCELLED
+  "The owner of the address took the account over."
+  ACCOUNT_RECLAIMED
+  "An identity of a provider was linked."
+  IDENTITY_LINKED
+  "An identity of a provider was unlinked."
+  IDENTITY_UNLINKED
+  "An identity of a provider was to be linked, and was not."
+  IDENTITY_REFUSED
+}
+
+"Who stands behind a security event."
+enum SecurityActor {
+  "The account itself."
+  SELF
+  "An administrator."
+  ADMINISTRATOR
+  "The server, by its rules."
+  SERVER
+}
+
+"A list of security events."
+type SecurityEventConnection {
+  "The entries with their cursors."
+  edges: [SecurityEventEdge!]!
+  "The entries alone."
+  nodes: [SecurityEvent!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+  "How many events there are in all."
+  totalCount: Int!
+}
+
+"One entry of a list of security events."
+type SecurityEventEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The event."
+  node: SecurityEvent!
+}
+
+extend type User {
+  "What happened to the safety of the account, newest first."
+  securityEvents(
+    "How many, 1 to 100; 20 when left out."
+    first: Int
+    "Only what follows this cursor, and so is older."
+    after: String
+  ): SecurityEventConnection
+}
+
+extend type Subscription {
+  "What happens to the safety of the caller's own account, as it happens, on whatever server."
+  securityEvents(
+    "The id of the last event seen, to go on after it; only news when left out."
+    after: ID
+  ): SecurityEvent! @auth
+}
+`, BuiltIn: false},
 	{Name: "../schema/session.graphqls", Input: `"One place where a person is signed in."
 type Session implements Node {
   "The session's id, ses_…."
@@ -4682,10 +4999,14 @@ type Session implements Node {
   expiresAt: Time!
   "The program that signed in, as it named itself, at most 200 characters."
   userAgent: String!
-  "The network that the sign-in came from: the first 24 bits of an IPv4 address, 48 of an IPv6 one."
+  "The browser and system, or the program, in that name, e.g. Firefox on Windows."
+  agentName: String!
+  "The network it was last used in: the first 24 bits of an IPv4 address, 48 of an IPv6 one."
   network: String!
   "What the person calls the device."
   deviceName: String
+  "Since when the session waits for its holder to prove who they are, because another device or browser used it; null when it does not."
+  suspendedAt: Time
   "How sure we are of the person: aal1 after one factor, aal2 after two (NIST SP 800-63B)."
   assurance: String!
   "Whether the session lasts beyond a day."
@@ -5450,6 +5771,56 @@ func (ec *executionContext) childFields_RevokeTrustedDevicePayload(ctx context.C
 	return nil, fmt.Errorf("no field named %q was found under type RevokeTrustedDevicePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_SecurityEvent_id(ctx, field)
+	case "type":
+		return ec.fieldContext_SecurityEvent_type(ctx, field)
+	case "at":
+		return ec.fieldContext_SecurityEvent_at(ctx, field)
+	case "actor":
+		return ec.fieldContext_SecurityEvent_actor(ctx, field)
+	case "network":
+		return ec.fieldContext_SecurityEvent_network(ctx, field)
+	case "previousNetwork":
+		return ec.fieldContext_SecurityEvent_previousNetwork(ctx, field)
+	case "agentName":
+		return ec.fieldContext_SecurityEvent_agentName(ctx, field)
+	case "method":
+		return ec.fieldContext_SecurityEvent_method(ctx, field)
+	case "reason":
+		return ec.fieldContext_SecurityEvent_reason(ctx, field)
+	case "session":
+		return ec.fieldContext_SecurityEvent_session(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_SecurityEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_SecurityEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_SecurityEventConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_SecurityEventConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_SecurityEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_SecurityEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_SendMfaCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "sentTo":
@@ -5476,10 +5847,14 @@ func (ec *executionContext) childFields_Session(ctx context.Context, field graph
 		return ec.fieldContext_Session_expiresAt(ctx, field)
 	case "userAgent":
 		return ec.fieldContext_Session_userAgent(ctx, field)
+	case "agentName":
+		return ec.fieldContext_Session_agentName(ctx, field)
 	case "network":
 		return ec.fieldContext_Session_network(ctx, field)
 	case "deviceName":
 		return ec.fieldContext_Session_deviceName(ctx, field)
+	case "suspendedAt":
+		return ec.fieldContext_Session_suspendedAt(ctx, field)
 	case "assurance":
 		return ec.fieldContext_Session_assurance(ctx, field)
 	case "rememberMe":
@@ -5650,6 +6025,8 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_trustedDevices(ctx, field)
 	case "identities":
 		return ec.fieldContext_User_identities(ctx, field)
+	case "securityEvents":
+		return ec.fieldContext_User_securityEvents(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type User", field.Name)
 }

@@ -292,6 +292,13 @@ func (ec *executionContext) fieldContext_Session_userAgent(_ context.Context, fi
 	return graphql.NewScalarFieldContext("Session", field, false, false, "String")
 }
 
+func (ec *executionContext) _Session_agentName(ctx context.Context, field graphql.CollectedField, obj *session.Session) (ret graphql.Marshaler) {
+	return ec.marshalNString2string(ctx, field.Selections, obj.AgentName())
+}
+func (ec *executionContext) fieldContext_Session_agentName(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Session", field, true, false, "String")
+}
+
 func (ec *executionContext) _Session_network(ctx context.Context, field graphql.CollectedField, obj *session.Session) (ret graphql.Marshaler) {
 	return ec.marshalNString2string(ctx, field.Selections, obj.Network)
 }
@@ -304,6 +311,13 @@ func (ec *executionContext) _Session_deviceName(ctx context.Context, field graph
 }
 func (ec *executionContext) fieldContext_Session_deviceName(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Session", field, true, false, "String")
+}
+
+func (ec *executionContext) _Session_suspendedAt(ctx context.Context, field graphql.CollectedField, obj *session.Session) (ret graphql.Marshaler) {
+	return ec.marshalOTime2ᚖtimeᚐTime(ctx, field.Selections, obj.Suspension())
+}
+func (ec *executionContext) fieldContext_Session_suspendedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Session", field, true, false, "Time")
 }
 
 func (ec *executionContext) _Session_assurance(ctx context.Context, field graphql.CollectedField, obj *session.Session) (ret graphql.Marshaler) {
@@ -702,6 +716,11 @@ func (ec *executionContext) _Session(ctx context.Context, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "agentName":
+			out.Values[i] = ec._Session_agentName(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "network":
 			out.Values[i] = ec._Session_network(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -709,6 +728,11 @@ func (ec *executionContext) _Session(ctx context.Context, sel ast.SelectionSet, 
 			}
 		case "deviceName":
 			out.Values[i] = ec._Session_deviceName(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "suspendedAt":
+			out.Values[i] = ec._Session_suspendedAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
@@ -903,6 +927,13 @@ func (ec *executionContext) unmarshalORefreshSessionInput2ᚖgatehouseᚋgraph�
 	}
 	res, err := ec.unmarshalInputRefreshSessionInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOSession2ᚖgatehouseᚋsessionᚐSession(ctx context.Context, sel ast.SelectionSet, v *session.Session) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Session(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOSessionConnection2ᚖgatehouseᚋgraphᚐSessionConnection(ctx context.Context, sel ast.SelectionSet, v *SessionConnection) graphql.Marshaler {

@@ -256,6 +256,9 @@ func (c Client) mode() session.Mode {
 
 // beginTx starts a session.
 func (l *Logins) beginTx(ctx context.Context, tx *store.Tx, user account.User, client Client, level viewer.Level, shown []string) (Outcome, error) {
+	if err := l.recognizeTx(ctx, tx, user, client); err != nil {
+		return Outcome{}, err
+	}
 	tokens, err := l.sessions.StartTx(ctx, tx, session.Start{
 		User: user.ID, Level: level, Methods: shown, Remember: client.Remember,
 		Mode: client.Mode, Device: client.Device, Origin: client.Origin,
@@ -265,7 +268,7 @@ func (l *Logins) beginTx(ctx context.Context, tx *store.Tx, user account.User, c
 	}
 	err = l.audit.RecordTx(ctx, tx, audit.Event{
 		Action: audit.LoginSucceeded, By: viewer.Viewer{User: user.ID}, Subject: user.ID,
-		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": strings.Join(shown, " ")},
+		Session: tokens.Session.ID, Network: tokens.Session.Network, Details: map[string]string{"method": strings.Join(shown, " "), "agent": tokens.Session.AgentName()},
 	})
 	return Outcome{Tokens: tokens, User: user}, err
 }

@@ -36,6 +36,9 @@ func (r *mutationResolver) ChangePassword(ctx context.Context, input graph.Chang
 
 func (r *queryResolver) Me(ctx context.Context) (*account.User, error) {
 	by := viewer.From(ctx)
+	if by.Suspended != "" {
+		return nil, by.SignedIn()
+	}
 	if by.User == "" {
 		return nil, nil
 	}

@@ -59,6 +59,12 @@ func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
 			return nil, fault.Missing("object")
 		}
 		return u, err
+	case "evt":
+		e, err := r.Audit.Get(ctx, by, id)
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
 	case "ses":
 		found, err := r.Sessions.ByIDs(ctx, []viewer.SessionID{viewer.SessionID(id)})
 		s, ok := found[viewer.SessionID(id)]

@@ -74,7 +74,7 @@ func (p Presenter) sign(ctx context.Context, e *gqlerror.Error) *gqlerror.Error 
 func (p Presenter) faultOf(ctx context.Context, err error) *fault.Fault {
 	if f, ok := fault.As(err); ok {
 		if f.Cause != nil {
-			p.Logger.WarnContext(ctx, "request refused", "code", f.Code, "error", f.Cause)
+			p.Logger.Log(ctx, levelOf(f.Code), "request refused", "code", f.Code, "error", f.Cause)
 		}
 		return f
 	}
@@ -95,6 +95,15 @@ func (p Presenter) faultOf(ctx context.Context, err error) *fault.Fault {
 	}
 	p.Logger.ErrorContext(ctx, "request failed", "error", err)
 	return fault.New(fault.Internal, "", "Something went wrong on the server. The log knows more under this request id.")
+}
+
+// levelOf says how loud a refusal is. A bad token is everyday life, and whoever sends many must not fill
+// the log: the metrics count them.
+func levelOf(code fault.Code) slog.Level {
+	if code == fault.Unauthenticated {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // Recover turns a panic of a resolver into an error; gqlgen calls it.

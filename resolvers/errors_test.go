@@ -31,6 +31,7 @@ func TestOnlyFaultsReachTheClient(t *testing.T) {
 		{"a fault", fault.Missing("job"), "NOT_FOUND", false},
 		{"a fault on its way up", fmt.Errorf("cancel job: %w", fault.SignIn()), "UNAUTHENTICATED", false},
 		{"a fault with a cause", fault.Denied("No.").With(secret), "FORBIDDEN", true},
+		{"a bad token", fault.SignIn().With(secret), "UNAUTHENTICATED", false},
 		{"a plain error", fmt.Errorf("read job: %w", secret), "INTERNAL", true},
 		{"a database that is away", fmt.Errorf("read job: %w", store.ErrClosed), "UNAVAILABLE", true},
 		{"a NUL in a text", fmt.Errorf("read job: %w", &pgconn.PgError{Code: "22021"}), "BAD_USER_INPUT", false},
@@ -47,6 +48,9 @@ func TestOnlyFaultsReachTheClient(t *testing.T) {
 			}
 			if c.logged && log.Len() == 0 {
 				t.Error("the operator is told nothing")
+			}
+			if !c.logged && log.Len() > 0 {
+				t.Errorf("the operator is told %s", &log)
 			}
 			log.Reset()
 		})

@@ -48,6 +48,7 @@ func clientOf(ctx context.Context, remember *bool, device *graph.DeviceInput) lo
 	if request.Cookies != nil {
 		c.Trust = request.Cookies.Device()
 	}
+	c.Device.ID = request.Origin.DeviceID
 	if device != nil {
 		c.Device.ID = device.ID
 		c.Device.Name = orEmpty(device.Name)

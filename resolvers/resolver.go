@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/account"
+	"gatehouse/audit"
 	"gatehouse/graph"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/limit"
@@ -23,6 +24,7 @@ type Resolver struct {
 	Logins   *login.Logins
 	Sessions *session.Sessions
 	Queue    *queue.Queue
+	Audit    *audit.Log
 	Files    *blob.Store
 	Signer   blob.Signer
 	Limiter  *limit.Limiter
@@ -46,6 +48,7 @@ type (
 	sessionTokensResolver struct{ *Resolver }
 	jobResolver           struct{ *Resolver }
 	identityResolver      struct{ *Resolver }
+	securityEventResolver struct{ *Resolver }
 )
 
 // Mutation returns the resolvers of mutations.

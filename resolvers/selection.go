@@ -1,6 +1,10 @@
 package resolvers
 
 import (
+	"context"
+	"slices"
+
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"gatehouse/graph"
@@ -148,4 +152,9 @@ func (s jobSelection) connection(found page.Page[*queue.Excerpt], order queue.Or
 		c.PageInfo.StartCursor, c.PageInfo.EndCursor = &first, &last
 	}
 	return c
+}
+
+// asks reports whether the object that is resolved is asked for field.
+func asks(ctx context.Context, field string) bool {
+	return slices.Contains(graphql.CollectAllFields(ctx), field)
 }

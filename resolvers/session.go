@@ -23,6 +23,9 @@ func (r *mutationResolver) RefreshSession(ctx context.Context, input *graph.Refr
 		return &graph.RefreshSessionPayload{UserErrors: one(fault.Required, "refreshToken", "Give the refresh token.")}, nil
 	}
 	tokens, err := r.Sessions.Refresh(ctx, token, request.Origin)
+	if fault.Is(err, fault.StepUpRequired) { // the cookies stay: the session may be lifted
+		return &graph.RefreshSessionPayload{UserErrors: one(fault.StepUpRequired, "refreshToken", fault.StepUp().Message)}, nil
+	}
 	if err != nil {
 		refused, err := userErrors(err)
 		if err == nil {

@@ -231,7 +231,7 @@ func (a *app) openPost(context.Context) error {
 
 func (a *app) openIdentity(ctx context.Context) (err error) {
 	s, hear := a.settings, notices{a.bus}
-	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID})
+	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID, Notices: hear})
 	record := func(ctx context.Context, tx *store.Tx, e session.Event) error {
 		return a.audit.RecordTx(ctx, tx, auditEvent(e))
 	}
@@ -239,7 +239,7 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	a.sessions, err = session.New(a.db, a.keys, a.secrets.tokens, a.remote, hear, session.Options{
-		Issuer: s.PublicURL, Audience: audience, Audit: record, Logger: a.logger,
+		Issuer: s.PublicURL, Audience: audience, Audit: record, Tell: a.tell, Logger: a.logger,
 	})
 	if err != nil {
 		return err
@@ -277,6 +277,15 @@ func openBreaches(s Settings, logger *slog.Logger) (account.Breaches, error) {
 	return breach.New(s.BreachURL, breach.Options{Logger: logger})
 }
 
+// tell has the owner told by mail of what session found.
+func (a *app) tell(ctx context.Context, tx *store.Tx, e session.Event) error {
+	kind := notify.SessionSuspended
+	if e.Action == session.ActionReused {
+		kind = notify.TokenReused
+	}
+	return a.accounts.TellTx(ctx, tx, e.User, account.Notice{Kind: kind, Device: e.Agent, Network: e.Network})
+}
+
 // auditEvent turns what session tells into a row of the audit.
 func auditEvent(e session.Event) audit.Event {
 	details := map[string]string{}
@@ -285,6 +294,12 @@ func auditEvent(e session.Event) audit.Event {
 	}
 	if e.Count > 1 {
 		details["sessions"] = fmt.Sprint(e.Count)
+	}
+	if e.Agent != "" {
+		details["agent"] = e.Agent
+	}
+	if e.From != "" {
+		details["from"] = e.From
 	}
 	return audit.Event{
 		Action: audit.Action(e.Action), By: e.By, Subject: e.User, Session: e.Session, Network: e.Network, Details: details,

@@ -54,6 +54,7 @@ type Settings struct {
 	PersistedQueries  string        `help:"A JSON file of allow-listed operations: hash to document." type:"path"`
 	PersistedOnly     bool          `help:"Run allow-listed operations only; needs persisted-queries."`
 	MaxUploadBytes    int64         `default:"2147483648" help:"The largest uploaded file, in bytes."`
+	MaxSocketsPerIP   int           `name:"max-sockets-per-ip" default:"-1" help:"Open WebSockets and event streams of one IP address; -1: 200, and any number from this machine. 0: any number."`
 	AllowPrivateFetch bool          `help:"Let jobs fetch from loopback and private addresses."`
 	ShutdownTimeout   time.Duration `default:"20s" help:"How long jobs in hand may go on after the signal to stop."`
 	LogLevel          string        `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
@@ -275,6 +276,9 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if s.EmailVerification == "required" && s.production() && s.SMTPURL == "" {
 		refuse("email-verification required needs smtp-url: nobody could confirm an address; set it, or write optional")
 	}
+	if s.MaxSocketsPerIP < -1 {
+		refuse("max-sockets-per-ip is %d; write -1 for 200, 0 for no bound, or a number", s.MaxSocketsPerIP)
+	}
 	if s.MaxUploadBytes < 1<<20 {
 		refuse("max-upload-bytes is below 1 MiB")
 	}
@@ -342,6 +346,7 @@ func (s Settings) masked() []string {
 		"persisted-queries   " + s.PersistedQueries,
 		fmt.Sprintf("persisted-only      %t", s.PersistedOnly),
 		fmt.Sprintf("max-upload-bytes    %d", s.MaxUploadBytes),
+		fmt.Sprintf("max-sockets-per-ip  %d", s.MaxSocketsPerIP),
 		fmt.Sprintf("allow-private-fetch %t", s.AllowPrivateFetch),
 		fmt.Sprintf("shutdown-timeout    %v", s.ShutdownTimeout),
 		"log-level           " + s.LogLevel,

@@ -23,6 +23,7 @@ import (
 type doorkeeper struct {
 	sessions *session.Sessions
 	settings Settings
+	refused  func() // counts tokens that were; nil: nobody does
 }
 
 // Request reads the Authorization header (RFC 6750 §2.1) or, in cookie mode, the cookies.
@@ -32,7 +33,7 @@ func (d *doorkeeper) Request(r *http.Request) (edge.Caller, error) {
 		if err != nil {
 			return edge.Caller{}, err
 		}
-		return v.admit(r.Context(), token)
+		return pass(v.admit(r.Context(), token))
 	}
 	cookies, asked := d.cookies(r)
 	if !asked {
@@ -40,13 +41,22 @@ func (d *doorkeeper) Request(r *http.Request) (edge.Caller, error) {
 	}
 	v.request.Cookies = cookies
 	if token := cookies.access(); token != "" {
-		caller, err := v.admit(r.Context(), token)
+		caller, err := pass(v.admit(r.Context(), token))
 		if fault.Is(err, fault.Unauthenticated) { // a stale cookie is no reason to refuse a sign-in
 			return edge.Caller{Visitor: v}, nil
 		}
 		return caller, err
 	}
 	return edge.Caller{Visitor: v}, nil
+}
+
+// pass lets the holder of a suspended session in as nobody: whatever needs a viewer answers
+// STEP_UP_REQUIRED, and what strangers may do, such as signing in again, goes on.
+func pass(caller edge.Caller, err error) (edge.Caller, error) {
+	if fault.Is(err, fault.StepUpRequired) {
+		return caller, nil
+	}
+	return caller, err
 }
 
 // Socket takes the token of connection_init, or the cookie of the handshake.
@@ -71,21 +81,31 @@ func (d *doorkeeper) Socket(r *http.Request, authorization string) (edge.Caller,
 // visitor is who stands behind a request: the zero viewer, until admitted.
 type visitor struct {
 	sessions *session.Sessions
+	refused  func()
 	viewer   viewer.Viewer
 	request  resolvers.Request
 }
 
+// deviceHeader names the device, as login's device.id does. It may be left out.
+const deviceHeader = "Gatehouse-Device"
+
 func (d *doorkeeper) visitor(r *http.Request) *visitor {
 	return &visitor{
-		sessions: d.sessions,
-		request:  resolvers.Request{Origin: session.Origin{Agent: r.UserAgent(), IP: d.address(r)}},
+		sessions: d.sessions, refused: d.refused,
+		request: resolvers.Request{Origin: session.Origin{
+			Agent: r.UserAgent(), IP: d.address(r), DeviceID: r.Header.Get(deviceHeader),
+		}},
 	}
 }
 
 func (v *visitor) admit(ctx context.Context, token string) (edge.Caller, error) {
-	who, credential, err := v.sessions.Authenticate(ctx, token)
+	who, credential, err := v.sessions.Admit(ctx, token, v.request.Origin)
+	if fault.Is(err, fault.Unauthenticated) && v.refused != nil {
+		v.refused()
+	}
 	if err != nil {
-		return edge.Caller{}, err
+		v.viewer = who // nobody, or the holder of a suspended session
+		return edge.Caller{Visitor: v}, err
 	}
 	v.viewer = who
 	return edge.Caller{Visitor: v, Subject: string(credential.Session), ExpiresAt: credential.ExpiresAt}, nil
@@ -101,7 +121,13 @@ func (v *visitor) Watch(ended func(reason string)) (stop func()) {
 	if v.viewer.Anonymous() {
 		return func() {}
 	}
-	return v.sessions.Watch(v.viewer.Session, func(reason session.Reason) { ended(string(reason)) })
+	return v.sessions.Watch(v.viewer.Session, func(reason session.Reason) {
+		if reason == session.Suspended {
+			ended(string(fault.StepUpRequired))
+			return
+		}
+		ended(string(reason))
+	})
 }
 
 // bearer returns the token of an Authorization header, "" when there is no header.
@@ -140,6 +166,20 @@ func (d *doorkeeper) address(r *http.Request) netip.Addr {
 		ip = hop.Unmap()
 	}
 	return ip
+}
+
+// peer names whom an open socket counts under: the IPv4 address, the /64 of an IPv6 address, which one
+// customer of a provider has at the least.
+func (d *doorkeeper) peer(r *http.Request) string {
+	ip := d.address(r).WithZone("")
+	if d.settings.MaxSocketsPerIP == 0 || !ip.IsValid() || d.settings.MaxSocketsPerIP < 0 && ip.IsLoopback() {
+		return ""
+	}
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, _ := ip.Prefix(64) // fails for more bits than there are
+	return prefix.String()
 }
 
 func (d *doorkeeper) trusted(ip netip.Addr) bool {

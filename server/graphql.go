@@ -28,7 +28,7 @@ func (a *app) openGraphQL() error {
 	}
 	s := a.settings
 	root := &resolvers.Resolver{
-		Accounts: a.accounts, Logins: a.logins, Sessions: a.sessions, Queue: a.queue, Files: a.files, Signer: signer,
+		Accounts: a.accounts, Logins: a.logins, Sessions: a.sessions, Queue: a.queue, Audit: a.audit, Files: a.files, Signer: signer,
 		Limiter: a.limiter, Identities: a.identities, PublicURL: s.PublicURL, Version: version, Now: time.Now,
 	}
 	presenter := resolvers.Presenter{Logger: a.logger, RequestID: telemetry.RequestID, Hints: !s.production()}
@@ -43,15 +43,18 @@ func (a *app) openGraphQL() error {
 	if err != nil {
 		return err
 	}
+	keeper := &doorkeeper{sessions: a.sessions, settings: s, refused: a.metrics.TokenRefused}
 	a.edge = edge.New(executor, edge.Options{
-		Authenticator: &doorkeeper{sessions: a.sessions, settings: s},
+		Authenticator: keeper,
+		Peer:          keeper.peer,
 		Stage:         stage{a.files, s.MaxUploadBytes},
 		Present:       presenter.Present,
 		RequestID:     telemetry.RequestID,
 		Origins:       append([]string{s.PublicURL}, s.AllowedOrigins...), // a proxy may have changed Host
 		DrainJitter:   drainJitter,
 		// A multipart request holds more than its files: names, boundaries, the operation.
-		MaxUploadBytes: s.MaxUploadBytes + 2<<20,
+		MaxUploadBytes:    s.MaxUploadBytes + 2<<20,
+		MaxStreamsPerPeer: max(0, s.MaxSocketsPerIP), // 0: as transport has it
 		Observer: edge.Observer{
 			Finished:      a.finished,
 			Sockets:       func(n int) { a.metrics.Sockets.Add(float64(n)) },

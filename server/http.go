@@ -110,7 +110,7 @@ func (a *app) crossOrigin(next http.Handler) (http.Handler, error) {
 		Methods:         []string{http.MethodGet, http.MethodPost},
 		MaxAgeInSeconds: 600,
 		RequestHeaders: []string{
-			"Authorization", "Content-Type", sessionHeader, "GraphQL-Require-Preflight", "Apollo-Require-Preflight",
+			"Authorization", "Content-Type", sessionHeader, deviceHeader, "GraphQL-Require-Preflight", "Apollo-Require-Preflight",
 			"X-Apollo-Operation-Name", "X-Requested-With", "X-Request-Id",
 		},
 		ResponseHeaders: []string{"X-Request-Id", "Retry-After"},

@@ -40,7 +40,10 @@ type record struct {
 	AuthTime   time.Time
 	LastSeenAt time.Time
 	Reason     Reason // why it was revoked; "": it was not
-	Active     bool   // the account is
+	Suspended  bool
+	Home       home
+	Network    string
+	Active     bool // the account is
 	Verified   bool
 	Roles      []viewer.Role
 }
@@ -55,7 +58,7 @@ func newVerified(now func() time.Time) (*cache.Layer[token.OpaqueHash, verified]
 func newRecords(remote *cache.Remote, notices Notices, o Options) (*cache.Layer[viewer.SessionID, record], error) {
 	return cache.New(remote, notices, cache.Options[viewer.SessionID, record]{
 		Name: "sessions", TTL: o.RecordTTL, MaxBytes: 32 << 20, NeverStale: true, Now: o.Now,
-		Weigh: func(viewer.SessionID, record) int { return 512 },
+		Weigh: func(_ viewer.SessionID, r record) int { return 600 + len(r.Home.Agent) },
 		Key:   func(id viewer.SessionID) string { return string(id) },
 	})
 }
@@ -70,29 +73,65 @@ func (s *Sessions) loadRecord(ctx context.Context, id viewer.SessionID) (record,
 }
 
 // Authenticate returns on whose behalf a request with accessToken is made. Roles, level and state are
-// those of the session's record, not those that the token was issued with. Its fault is
-// UNAUTHENTICATED, with a sentence for each reason.
+// those of the session's record, not those that the token was issued with. Faults: UNAUTHENTICATED,
+// with a sentence for each reason; STEP_UP_REQUIRED for a suspended session, with a viewer that is
+// nobody and whose Suspended names the session.
 func (s *Sessions) Authenticate(ctx context.Context, accessToken string) (viewer.Viewer, Credential, error) {
+	claims, rec, err := s.check(ctx, accessToken)
+	if err != nil {
+		return shut(claims, err)
+	}
+	s.seen.mark(claims.Session, &rec, Origin{}, s.o.Now())
+	return rec.viewer(claims), Credential{ExpiresAt: claims.Shown, Session: claims.Session}, nil
+}
+
+// Admit is Authenticate for a request from a place that is known. From another device or browser than
+// the session's it suspends the session; from another network it notes it, at most once a minute.
+func (s *Sessions) Admit(ctx context.Context, accessToken string, from Origin) (viewer.Viewer, Credential, error) {
+	claims, rec, err := s.check(ctx, accessToken)
+	if err != nil {
+		return shut(claims, err)
+	}
+	if why := rec.Home.strange(from, false); why != "" {
+		if err := s.suspend(ctx, claims.Session, rec.User, from, why); err != nil {
+			return viewer.Viewer{}, Credential{}, err
+		}
+		return shut(claims, fault.StepUp())
+	}
+	s.seen.mark(claims.Session, &rec, from, s.o.Now())
+	return rec.viewer(claims), Credential{ExpiresAt: claims.Shown, Session: claims.Session}, nil
+}
+
+// shut returns err, and for a suspended session which one it is.
+func shut(claims verified, err error) (viewer.Viewer, Credential, error) {
+	if fault.Is(err, fault.StepUpRequired) {
+		return viewer.Viewer{Suspended: claims.Session}, Credential{}, err
+	}
+	return viewer.Viewer{}, Credential{}, err
+}
+
+// check returns what a good access token says and what is known of its session.
+func (s *Sessions) check(ctx context.Context, accessToken string) (verified, record, error) {
 	claims, err := s.verify(ctx, accessToken)
 	if err != nil {
-		return viewer.Viewer{}, Credential{}, err
+		return verified{}, record{}, err
 	}
-	now := s.o.Now()
-	if !now.Before(claims.ExpiresAt) {
-		return viewer.Viewer{}, Credential{}, unauthenticated("The access token has expired.", token.ErrExpired)
+	if !s.o.Now().Before(claims.ExpiresAt) {
+		return verified{}, record{}, unauthenticated("The access token has expired.", token.ErrExpired)
 	}
 	rec, err := s.record(ctx, claims.Session)
 	if err != nil {
-		return viewer.Viewer{}, Credential{}, err
+		return verified{}, record{}, err
 	}
-	if err := rec.admits(claims); err != nil {
-		return viewer.Viewer{}, Credential{}, err
-	}
-	s.seen.mark(claims.Session, rec.LastSeenAt, now)
+	return claims, rec, rec.admits(claims)
+}
+
+// viewer is whoever holds a token of the session.
+func (r *record) viewer(claims verified) viewer.Viewer {
 	return viewer.Viewer{
-		User: rec.User, Session: claims.Session, Level: rec.Level, Methods: rec.Methods,
-		AuthTime: rec.AuthTime, Roles: rec.Roles, Verified: rec.Verified,
-	}, Credential{ExpiresAt: claims.Shown, Session: claims.Session}, nil
+		User: r.User, Session: claims.Session, Level: r.Level, Methods: r.Methods,
+		AuthTime: r.AuthTime, Roles: r.Roles, Verified: r.Verified,
+	}
 }
 
 // verify checks the signature of an access token, at most once a minute for the same token.
@@ -152,6 +191,8 @@ func (r *record) admits(claims verified) error {
 		return unauthenticated("This account is disabled.", nil)
 	case r.Reason != "", claims.Version < r.Version, claims.User != r.User:
 		return unauthenticated("This session has ended. Sign in again.", nil)
+	case r.Suspended:
+		return fault.StepUp()
 	}
 	return nil
 }

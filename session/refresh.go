@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/fault"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
+	"gatehouse/session/agent"
 	"gatehouse/session/token"
 )
 
@@ -46,7 +47,8 @@ type renewal struct {
 // Refresh gives the next tokens of a session for its refresh token, which is then used up (RFC 9700
 // §4.14.2). Within Options.Grace of its use it gives the same successor again, so that clients that
 // refresh in parallel or lose an answer stay signed in; used at any other time once more, it ends the
-// session. Faults: TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REUSED, SESSION_REVOKED, ACCOUNT_DISABLED.
+// session. From another device or browser than the session's it suspends the session. Faults:
+// TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REUSED, SESSION_REVOKED, ACCOUNT_DISABLED, STEP_UP_REQUIRED.
 func (s *Sessions) Refresh(ctx context.Context, secret string, origin Origin) (Tokens, error) {
 	now := s.now()
 	held, err := findRenewal(ctx, s.db, token.HashOpaque(secret))
@@ -55,6 +57,12 @@ func (s *Sessions) Refresh(ctx context.Context, secret string, origin Origin) (T
 	}
 	if err != nil {
 		return Tokens{}, refused("refresh session", err)
+	}
+	if why := held.session.home().strange(origin, true); why != "" && held.good(now, s.o.Grace) {
+		if err := s.suspend(ctx, held.session.ID, held.session.User, origin, why); err != nil {
+			return Tokens{}, refused("refresh session", err)
+		}
+		return Tokens{}, fault.StepUp()
 	}
 	successor := s.successorOf(secret)
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
@@ -95,17 +103,29 @@ func (s *Sessions) rotateTx(ctx context.Context, tx *store.Tx, held *renewal, su
 		return err
 	}
 	held.session.ExpiresAt, held.session.LastSeenAt, held.childExpiresAt = expires, now, expires
-	if network := Network(origin.IP); network != "" {
-		held.session.Network = network
+	if err := s.moveTx(ctx, tx, &held.session, origin); err != nil {
+		return err
 	}
 	renewed, err := tx.Exec(ctx, renewSession, store.At(expires), store.At(now), held.session.Network, held.session.ID)
 	if err != nil {
 		return fmt.Errorf("renew session: %w", err)
 	}
 	if renewed == 0 {
-		return ended(fault.SessionRevoked) // it was revoked a moment ago
+		return endedSince(ctx, tx, held.hash, now)
 	}
 	return forgetTokensTx(ctx, tx, next)
+}
+
+// endedSince is why a session, which was good when the refresh began, gives nothing any more.
+func endedSince(ctx context.Context, tx *store.Tx, hash token.OpaqueHash, now time.Time) error {
+	again, err := findRenewal(ctx, tx, hash)
+	if err != nil {
+		return err
+	}
+	if err := again.refusal(now); err != nil {
+		return err
+	}
+	return ended(fault.SessionRevoked)
 }
 
 func forgetTokensTx(ctx context.Context, tx *store.Tx, latest refreshToken) error {
@@ -129,17 +149,36 @@ func (s *Sessions) replayTx(ctx context.Context, tx *store.Tx, held *renewal, or
 	if err := held.refusal(now); err != nil {
 		return err
 	}
-	if !held.childExpiresAt.IsZero() && held.childUsedAt.IsZero() && now.Sub(held.usedAt) <= s.o.Grace {
+	if held.good(now, s.o.Grace) {
 		return nil
 	}
 	if err := s.endTx(ctx, tx, []viewer.SessionID{held.session.ID}, Reused); err != nil {
 		return err
 	}
 	held.session.Reason = Reused
-	return s.o.Audit(ctx, tx, Event{
+	return s.recordTx(ctx, tx, Event{
 		Action: ActionReused, By: viewer.System(), User: held.session.User, Session: held.session.ID,
-		Network: Network(origin.IP), Reason: Reused, Count: 1,
+		Network: Network(origin.IP), Agent: agent.Of(origin.Agent).String(), Reason: Reused, Count: 1,
 	})
+}
+
+// moveTx notes that a session is used in another network.
+func (s *Sessions) moveTx(ctx context.Context, tx *store.Tx, session *Session, origin Origin) error {
+	before, network := session.Network, Network(origin.IP)
+	if network == "" || network == before {
+		return nil
+	}
+	session.Network = network
+	return s.recordTx(ctx, tx, moved(session.ID, session.User, before, network))
+}
+
+// good reports whether the token gives a successor: it was never used, or it is the direct parent of the
+// live one and within the grace.
+func (r *renewal) good(now time.Time, grace time.Duration) bool {
+	if r.usedAt.IsZero() {
+		return true
+	}
+	return !r.childExpiresAt.IsZero() && r.childUsedAt.IsZero() && now.Sub(r.usedAt) <= grace
 }
 
 // refusal is why the token, used or not, gives nothing.
@@ -151,6 +190,8 @@ func (r *renewal) refusal(now time.Time) error {
 		return ended(fault.AccountDisabled)
 	case !now.Before(r.session.ExpiresAt), !now.Before(r.expiresAt):
 		return ended(fault.TokenExpired)
+	case !r.session.SuspendedAt.IsZero():
+		return fault.StepUp()
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ func TestRefreshRevokesTheFamilyWhenATokenIsUsedTwice(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, h *house) {
 		first := h.login(h.user())
 		second := h.refresh(first)
+		h.actions() // it moved to another network
 		h.clock.advance(11 * time.Second)
 		_, err := h.tryRefresh(first)
 		h.refuse("the used token", err, fault.TokenReused)

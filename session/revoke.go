@@ -125,7 +125,7 @@ func (s *Sessions) revokeTx(ctx context.Context, tx *store.Tx, by viewer.Viewer,
 	if len(ids) == 1 {
 		event.Session = ids[0]
 	}
-	return s.o.Audit(ctx, tx, event)
+	return s.recordTx(ctx, tx, event)
 }
 
 // endTx ends ids and lets every server know once tx is committed.

@@ -14,6 +14,7 @@ const (
 	flushEvery     = 10 * time.Second
 	recheckEvery   = 30 * time.Second
 	pruneEvery     = time.Minute
+	devicesEvery   = time.Hour
 )
 
 // keptAfterExpiry is how long an expired session is remembered, so that its holder is told that it
@@ -43,6 +44,7 @@ func (s *Sessions) Run(ctx context.Context) error {
 		{"recheck watched sessions", recheckEvery, func(context.Context) error { s.watchers.recheck(); return nil }},
 		{"reload signing keys", reloadEvery, s.keys.Reload},
 		{"prune sessions", pruneEvery, s.prune},
+		{"forget old devices", devicesEvery, s.pruneDevices},
 		{"prune signing keys", pruneEvery, s.keys.prune},
 	}
 	s.loop(ctx, turns)

@@ -19,29 +19,40 @@ const seenEvery = time.Minute
 // that the session was used a minute later will be.
 const maxSeen = 10_000
 
-// seen collects when sessions were used, off the path of requests.
+// use is that a session was used.
+type use struct {
+	at              time.Time
+	user            viewer.UserID
+	before, network string // the network so far, and that of the use
+}
+
+// seen collects when and where sessions were used, off the path of requests.
 type seen struct {
 	mu      sync.Mutex
-	pending map[viewer.SessionID]time.Time
+	pending map[viewer.SessionID]use
 }
 
 // mark notes that the session was used now, when what is known of it is a minute old.
-func (s *seen) mark(id viewer.SessionID, last, now time.Time) {
-	if now.Sub(last) < seenEvery {
+func (s *seen) mark(id viewer.SessionID, rec *record, from Origin, now time.Time) {
+	if now.Sub(rec.LastSeenAt) < seenEvery {
 		return
+	}
+	network := Network(from.IP)
+	if network == "" {
+		network = rec.Network
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending == nil {
-		s.pending = make(map[viewer.SessionID]time.Time)
+		s.pending = make(map[viewer.SessionID]use)
 	}
 	if _, noted := s.pending[id]; noted || len(s.pending) >= maxSeen {
 		return
 	}
-	s.pending[id] = now
+	s.pending[id] = use{at: now, user: rec.User, before: rec.Network, network: network}
 }
 
-func (s *seen) take() map[viewer.SessionID]time.Time {
+func (s *seen) take() map[viewer.SessionID]use {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	taken := s.pending
@@ -49,16 +60,16 @@ func (s *seen) take() map[viewer.SessionID]time.Time {
 	return taken
 }
 
-// flushSeen writes the last uses that were noted, in transactions of at most 200 rows. A row that
-// another server has written in the same minute is left alone.
+// flushSeen writes the last uses that were noted, in transactions of at most 200 rows, and that a
+// session has moved to another network. A row that another server has written in the same minute is
+// left alone.
 func (s *Sessions) flushSeen(ctx context.Context) error {
 	pending := s.seen.take()
 	ids := slices.Sorted(maps.Keys(pending)) // every server locks the rows in one order
 	for part := range slices.Chunk(ids, 200) {
 		err := s.db.Update(ctx, func(tx *store.Tx) error {
 			for _, id := range part {
-				at := pending[id]
-				if _, err := tx.Exec(ctx, markSeen, store.At(at), id, store.At(at.Add(-seenEvery))); err != nil {
+				if err := s.seenTx(ctx, tx, id, pending[id]); err != nil {
 					return err
 				}
 			}
@@ -69,4 +80,20 @@ func (s *Sessions) flushSeen(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *Sessions) seenTx(ctx context.Context, tx *store.Tx, id viewer.SessionID, u use) error {
+	written, err := tx.Exec(ctx, markSeen, store.At(u.at), u.network, id, store.At(u.at.Add(-seenEvery)))
+	if err != nil || written == 0 || u.network == u.before {
+		return err
+	}
+	return s.recordTx(ctx, tx, moved(id, u.user, u.before, u.network))
+}
+
+// moved is the event of a session that is used in another network.
+func moved(id viewer.SessionID, user viewer.UserID, from, to string) Event {
+	return Event{
+		Action: ActionMoved, By: viewer.Viewer{User: user, Session: id}, User: user, Session: id,
+		From: from, Network: to, Count: 1,
+	}
 }

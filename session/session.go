@@ -15,11 +15,19 @@
 // later: the second time makes up for a crash or a Redis that did not answer, and carries what another
 // program on the same database has changed. [Sessions.Watch] tells long connections.
 //
+// # Compromise
+//
+// A session belongs to the device and browser that it began with. Used with others ([Sessions.Admit],
+// [Sessions.Refresh]) it is suspended: it answers STEP_UP_REQUIRED on every server, what is open ends,
+// and its owner is told. [Sessions.LiftTx], or a sign-in on the same device, ends that. Another network
+// alone is only recorded.
+//
 // # Bounds
 //
 // A user has at most 100 live sessions, the oldest giving way; a session keeps at most 1,100
 // generations of its refresh token; the record of a session is at most [Options.RecordTTL] old, 5 s
-// where there are several servers and 1 s where they cannot reach each other; 10,000 sessions may wait to have their last use written. Signing keys: see [Keys].
+// where there are several servers and 1 s where they cannot reach each other; 10,000 sessions may wait to have their last use written; of a user 100
+// devices are known, for 90 days each. Signing keys: see [Keys].
 package session
 
 import (
@@ -66,6 +74,12 @@ const (
 	AccountDeleted  Reason = "ACCOUNT_DELETED"
 	Expired         Reason = "EXPIRED"
 	Reclaimed       Reason = "RECLAIMED" // somebody proved that the account's address is theirs
+
+	// Suspended is no end: the session waits for its holder to prove who they are, but nothing that is
+	// open goes on.
+	Suspended     Reason = "SUSPENDED"
+	DeviceChanged Reason = "DEVICE_CHANGED" // why it was suspended: another device id
+	AgentChanged  Reason = "AGENT_CHANGED"  // another browser or system
 )
 
 // Device is what the client says of the machine it runs on; both parts may be empty.
@@ -76,8 +90,9 @@ type Device struct {
 
 // Origin is where a request comes from.
 type Origin struct {
-	Agent string     // User-Agent; 200 characters of it are kept
-	IP    netip.Addr // only its network is kept: see Network
+	Agent    string     // User-Agent; 200 characters of it are kept
+	IP       netip.Addr // only its network is kept: see Network
+	DeviceID string     // as the request names it; "": it does not
 }
 
 // Session is one signed-in session.
@@ -92,13 +107,15 @@ type Session struct {
 	Remember bool
 	Device   Device
 	Agent    string
-	Network  string // where it was last renewed
+	Network  string // where it was last seen
 
 	CreatedAt  time.Time
 	LastSeenAt time.Time // to the minute
 	ExpiresAt  time.Time // when it ends unless it is renewed
 	RevokedAt  time.Time // zero while it lives
 	Reason     Reason    // why it was revoked
+
+	SuspendedAt time.Time // zero unless its holder must prove who they are
 }
 
 // Tokens is what the holder of a session is given.
@@ -129,11 +146,13 @@ type Notices interface {
 
 // Event is a happening that the record of what happened should hold.
 type Event struct {
-	Action  string // "session.reused", "session.revoked", "keys.rotated"
+	Action  string // one of the actions below
 	By      viewer.Viewer
 	User    viewer.UserID
 	Session viewer.SessionID
 	Network string
+	From    string // the network before, of ActionMoved
+	Agent   string // the browser and system, or the program, that was there
 	Reason  Reason
 	Count   int // sessions concerned
 }
@@ -143,9 +162,12 @@ type Audit func(ctx context.Context, tx *store.Tx, e Event) error
 
 // The actions of events.
 const (
-	ActionReused  = "session.reused"
-	ActionRevoked = "session.revoked"
-	ActionRotated = "keys.rotated"
+	ActionReused    = "session.reused"
+	ActionRevoked   = "session.revoked"
+	ActionSuspended = "session.suspended"
+	ActionLifted    = "session.lifted"
+	ActionMoved     = "session.moved" // it was used in another network
+	ActionRotated   = "keys.rotated"
 )
 
 // Options tunes Sessions. Issuer and Audience are required; the rest has a good default at zero.
@@ -163,6 +185,7 @@ type Options struct {
 
 	Now    func() time.Time // nil: time.Now
 	Audit  Audit            // nil: events are dropped
+	Tell   Audit            // tells the person of a session reused or suspended, in the same transaction; nil: nobody does
 	Logger *slog.Logger     // nil: silent
 }
 
@@ -179,6 +202,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Audit == nil {
 		o.Audit = func(context.Context, *store.Tx, Event) error { return nil }
+	}
+	if o.Tell == nil {
+		o.Tell = func(context.Context, *store.Tx, Event) error { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -249,6 +275,17 @@ func Network(ip netip.Addr) string {
 	}
 	prefix, _ := ip.Prefix(bits) // fails for more bits than there are
 	return prefix.String()
+}
+
+// recordTx has e recorded, and the person told who should know.
+func (s *Sessions) recordTx(ctx context.Context, tx *store.Tx, e Event) error {
+	if err := s.o.Audit(ctx, tx, e); err != nil {
+		return err
+	}
+	if e.Action != ActionReused && e.Action != ActionSuspended {
+		return nil
+	}
+	return s.o.Tell(ctx, tx, e)
 }
 
 // cut returns at most n characters of text, which is made valid UTF-8 without NUL, so that both

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
@@ -14,14 +15,14 @@ import (
 // The columns that scanSession reads.
 const sessionColumns = `s.id, s.user_id, s.version, s.mode, s.level, s.methods, s.auth_time, s.remember,
 	s.device_id, s.device_name, s.agent, s.network, s.created_at, s.last_seen_at, s.expires_at,
-	s.revoked_at, s.revoked_reason`
+	s.revoked_at, s.revoked_reason, s.suspended_at`
 
 var (
 	insertSession = store.SQL(`INSERT INTO sessions (id, user_id, version, mode, level, methods, auth_time,
 		remember, device_id, device_name, agent, network, created_at, last_seen_at, expires_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	renewSession = store.SQL(`UPDATE sessions SET expires_at = ?, last_seen_at = ?, network = ?
-		WHERE id = ? AND revoked_at IS NULL`)
+		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NULL`)
 	selectSurplus = store.SQL(`SELECT id FROM sessions
 		WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?
 		ORDER BY id DESC LIMIT 100 OFFSET ?`)
@@ -33,7 +34,7 @@ var (
 	selectLive  = store.SQL(`SELECT id FROM sessions
 		WHERE user_id = ? AND revoked_at IS NULL AND id <> ?`)
 	selectLastOn   = store.SQL(`SELECT max(id) FROM sessions WHERE user_id = ? AND COALESCE(device_id, '') = ?`)
-	markSeen       = store.SQL(`UPDATE sessions SET last_seen_at = ? WHERE id = ? AND last_seen_at <= ?`)
+	markSeen       = store.SQL(`UPDATE sessions SET last_seen_at = ?, network = ? WHERE id = ? AND last_seen_at <= ?`)
 	elevateSession = store.SQL(`UPDATE sessions SET level = ?, methods = ?, auth_time = ?
 		WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`)
 	endMany = store.SQL(`UPDATE sessions SET revoked_at = ?, revoked_reason = ?, version = version + 1
@@ -43,9 +44,34 @@ var (
 )
 
 var (
+	suspendSession = store.SQL(`UPDATE sessions SET suspended_at = ?
+		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NULL`)
+	liftSession = store.SQL(`UPDATE sessions SET suspended_at = NULL, version = version + 1, device_id = ?,
+		agent = ?, network = ?, auth_time = ?, last_seen_at = ?, expires_at = ?
+		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NOT NULL`)
+	selectSuspended = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s
+		WHERE s.user_id = ? AND s.revoked_at IS NULL AND s.suspended_at IS NOT NULL ORDER BY s.id`)
+)
+
+var (
+	selectKnown = store.SQL(`SELECT count(*), max(CASE WHEN mark = ? THEN last_seen_at END),
+		count(CASE WHEN first_seen_at > ? THEN 1 END) FROM known_devices WHERE user_id = ?`)
+	rememberDevice = store.SQL(`INSERT INTO known_devices (user_id, mark, first_seen_at, last_seen_at)
+		VALUES (?, ?, ?, ?)
+		ON CONFLICT (user_id, mark) DO UPDATE SET last_seen_at = excluded.last_seen_at,
+		first_seen_at = CASE WHEN known_devices.last_seen_at <= ? THEN excluded.first_seen_at ELSE known_devices.first_seen_at END`)
+	forgetDevices = store.SQL(`DELETE FROM known_devices WHERE user_id = ? AND mark IN
+		(SELECT mark FROM known_devices WHERE user_id = ? ORDER BY last_seen_at DESC, mark LIMIT 1000 OFFSET ?)`)
+	deleteDevices = store.SQL(`DELETE FROM known_devices WHERE (user_id, mark) IN
+		(SELECT d.user_id, d.mark FROM known_devices d WHERE d.last_seen_at < ? AND EXISTS
+		(SELECT 1 FROM known_devices later WHERE later.user_id = d.user_id AND later.last_seen_at > d.last_seen_at)
+		ORDER BY d.last_seen_at LIMIT 500)`)
+)
+
+var (
 	selectPrincipal = store.SQL(`SELECT status, roles, email_verified FROM principals WHERE user_id = ?`)
 	selectRecord    = store.SQL(`SELECT s.user_id, s.version, s.level, s.methods, s.auth_time, s.last_seen_at,
-		s.revoked_reason, p.status, p.roles, p.email_verified
+		s.revoked_reason, s.suspended_at, s.device_id, s.agent, s.network, p.status, p.roles, p.email_verified
 		FROM sessions s JOIN principals p ON p.user_id = s.user_id WHERE s.id = ?`)
 )
 
@@ -61,13 +87,14 @@ var (
 		LEFT JOIN refresh_tokens child ON child.session_id = t.session_id AND child.generation = t.generation + 1
 		WHERE t.hash = ?`)
 	forgetTokens = store.SQL(`DELETE FROM refresh_tokens WHERE session_id = ? AND generation <= ?`)
+	deleteTokens = store.SQL(`DELETE FROM refresh_tokens WHERE session_id = ?`)
 )
 
 var (
 	insertNotices = store.SQL(`INSERT INTO session_outbox (id, subject, created_at)
 		SELECT id, id, CAST(? AS BIGINT) FROM sessions WHERE id IN (?*)
 		ON CONFLICT (id) DO UPDATE SET created_at = excluded.created_at`)
-	selectNotices = store.SQL(`SELECT o.id, s.revoked_reason FROM session_outbox o
+	selectNotices = store.SQL(`SELECT o.id, COALESCE(s.revoked_reason, CASE WHEN s.suspended_at IS NOT NULL THEN 'SUSPENDED' END) FROM session_outbox o
 		LEFT JOIN sessions s ON s.id = o.subject
 		WHERE o.created_at <= ? ORDER BY o.created_at LIMIT 500`)
 	deleteNotices = store.SQL(`DELETE FROM session_outbox WHERE created_at <= ? AND id IN (?*)`)
@@ -134,7 +161,7 @@ func (s *Session) columns(methods *string) []any {
 		&s.ID, &s.User, &s.Version, &s.Mode, &s.Level, methods, store.Time(&s.AuthTime), &s.Remember,
 		store.Text(&s.Device.ID), store.Text(&s.Device.Name), &s.Agent, &s.Network,
 		store.Time(&s.CreatedAt), store.Time(&s.LastSeenAt), store.Time(&s.ExpiresAt),
-		store.Time(&s.RevokedAt), store.Text(&s.Reason),
+		store.Time(&s.RevokedAt), store.Text(&s.Reason), store.Time(&s.SuspendedAt),
 	}
 }
 
@@ -160,12 +187,14 @@ func findRenewal(ctx context.Context, r store.Reader, hash token.OpaqueHash) (re
 func selectRecordOf(ctx context.Context, r store.Reader, id viewer.SessionID) (record, error) {
 	return store.One(ctx, r, selectRecord, func(scan store.Scan) (rec record, err error) {
 		var p principal
+		var suspendedAt time.Time
 		var methods string
 		into := []any{
 			&rec.User, &rec.Version, &rec.Level, &methods, store.Time(&rec.AuthTime), store.Time(&rec.LastSeenAt),
-			store.Text(&rec.Reason),
+			store.Text(&rec.Reason), store.Time(&suspendedAt), store.Text(&rec.Home.Device), &rec.Home.Agent, &rec.Network,
 		}
 		err = scan(append(into, p.columns()...)...)
+		rec.Suspended = !suspendedAt.IsZero()
 		rec.Methods, rec.Verified, rec.Active = strings.Fields(methods), p.verified, p.active()
 		rec.Roles = []viewer.Role{viewer.User}
 		for _, role := range strings.Fields(p.roles) {
@@ -198,4 +227,9 @@ func execMany[T any](ctx context.Context, tx *store.Tx, q *store.Query, list []T
 		}
 	}
 	return nil
+}
+
+func scanKnown(scan store.Scan) (k known, err error) {
+	err = scan(&k.all, store.Time(&k.last), &k.recent)
+	return k, err
 }

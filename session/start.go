@@ -32,7 +32,7 @@ type Start struct {
 }
 
 // StartTx begins a session for a person who has just proved who they are. A user who would have more
-// than Options.MaxPerUser live sessions loses the oldest. The tokens are good once tx is committed.
+// than Options.MaxPerUser live sessions loses the oldest; suspended ones of the same device end. The tokens are good once tx is committed.
 func (s *Sessions) StartTx(ctx context.Context, tx *store.Tx, start Start) (Tokens, error) {
 	principal, err := s.principal(ctx, tx, start.User)
 	if err != nil {
@@ -45,6 +45,9 @@ func (s *Sessions) StartTx(ctx context.Context, tx *store.Tx, start Start) (Toke
 	secret, hash := token.NewOpaque(refreshPrefix)
 	first := refreshToken{hash: hash, session: session.ID, generation: 1, createdAt: session.CreatedAt, expiresAt: session.ExpiresAt}
 	if err := insertTokenTx(ctx, tx, first); err != nil {
+		return Tokens{}, fmt.Errorf("start session: %w", err)
+	}
+	if err := s.replaceSuspendedTx(ctx, tx, session); err != nil {
 		return Tokens{}, fmt.Errorf("start session: %w", err)
 	}
 	if err := s.replaceOldestTx(ctx, tx, session); err != nil {

@@ -10,8 +10,8 @@ import (
 	"gatehouse/internal/viewer"
 )
 
-// Watch calls ended once, when the session ends on whatever server: at once when it is revoked, at
-// the latest half a minute after it expired. ended must not block; closing a channel is its usual
+// Watch calls ended once, when the session ends on whatever server: at once when it is revoked or
+// suspended, at the latest half a minute after it expired. ended must not block; closing a channel is its usual
 // work. stop gives up the watch; ended may be called once more while stop runs, not afterwards.
 // Run must be running.
 func (s *Sessions) Watch(id viewer.SessionID, ended func(Reason)) (stop func()) {
@@ -137,7 +137,7 @@ func (s *Sessions) checkWatched(ctx context.Context) error {
 	return nil
 }
 
-// endOf is why the session id has ended, "" while it lives.
+// endOf is why nothing of the session id may stay open, "" while it may.
 func (s *Sessions) endOf(found map[viewer.SessionID]Session, id viewer.SessionID) Reason {
 	session, exists := found[id]
 	switch {
@@ -145,6 +145,8 @@ func (s *Sessions) endOf(found map[viewer.SessionID]Session, id viewer.SessionID
 		return Expired
 	case !session.RevokedAt.IsZero():
 		return session.Reason
+	case !session.SuspendedAt.IsZero():
+		return Suspended
 	case !s.now().Before(session.ExpiresAt):
 		return Expired
 	}

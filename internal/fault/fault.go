@@ -131,6 +131,11 @@ func Missing(what string) *Fault { return New(NotFound, "", "There is no such "+
 // SignIn says that the operation needs a signed-in caller.
 func SignIn() *Fault { return New(Unauthenticated, "", "Sign in to do this.") }
 
+// StepUp says that the session is suspended until its holder proves who they are.
+func StepUp() *Fault {
+	return New(StepUpRequired, "", "This session was used from another device or browser. Prove who you are, or sign in again.")
+}
+
 // Denied says that the caller is known and may not do this.
 func Denied(message string) *Fault { return New(Forbidden, "", message) }
 

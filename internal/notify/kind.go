@@ -30,7 +30,7 @@ const (
 	MfaCode         Kind = "mfaCode"         // by mail or SMS: Code, Minutes
 	PhoneConfirm    Kind = "phoneConfirm"    // by SMS: Code, Minutes
 
-	NewDevice        Kind = "newDevice"        // Device, Network, At, Link (this was not me)
+	NewDevice        Kind = "newDevice"        // Device, At; may have Link (this was not me)
 	SessionSuspended Kind = "sessionSuspended" // the device changed inside a session: At; may have Link (confirm)
 	TokenReused      Kind = "tokenReused"      // a refresh token came twice, the session was ended: At; may have Link
 
@@ -89,7 +89,7 @@ var shapes = map[Kind]shape{
 	MfaCode:         {needs: hasCode | hasMinutes, media: []Medium{ByMail, BySMS}},
 	PhoneConfirm:    {needs: hasCode | hasMinutes, media: []Medium{BySMS}},
 
-	NewDevice:        letter(hasLink|hasDevice|hasNetwork|hasAt, 0),
+	NewDevice:        letter(hasDevice|hasAt, hasLink),
 	SessionSuspended: letter(hasAt, hasLink),
 	TokenReused:      letter(hasAt, hasLink),
 

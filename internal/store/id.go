@@ -2,7 +2,9 @@ package store
 
 import (
 	"encoding/base32"
+	"encoding/binary"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -29,4 +31,17 @@ func ValidID(prefix, id string) bool {
 	}
 	_, err := alphabet.DecodeString(rest)
 	return err == nil
+}
+
+// EarlierID returns a text that sorts after all ids that were made more than d before id, and before
+// all later ones. id is one that NewID gave for prefix.
+func EarlierID(prefix, id string, d time.Duration) string {
+	raw, err := alphabet.DecodeString(strings.TrimPrefix(id, prefix+"_"))
+	if err != nil || len(raw) != 16 {
+		return ""
+	}
+	made := binary.BigEndian.Uint64(raw[:8]) >> 16 // milliseconds of Unix time
+	var earlier [16]byte
+	binary.BigEndian.PutUint64(earlier[:8], (made-min(made, uint64(max(d, 0).Milliseconds())))<<16)
+	return prefix + "_" + alphabet.EncodeToString(earlier[:])
 }

@@ -15,6 +15,7 @@ type Metrics struct {
 	registry   *prometheus.Registry
 	operations *prometheus.HistogramVec
 	errors     *prometheus.CounterVec
+	refused    prometheus.Counter
 
 	Sockets       prometheus.Gauge
 	Subscriptions prometheus.Gauge
@@ -31,6 +32,9 @@ func NewMetrics(version string) *Metrics {
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_graphql_errors_total", Help: "GraphQL errors by their code.",
 		}, []string{"code"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gatehouse_refused_tokens_total", Help: "Access tokens that were expired, damaged, forged or of an ended session.",
+		}),
 		Sockets:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "gatehouse_sockets", Help: "Open WebSockets."}),
 		Subscriptions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gatehouse_subscriptions", Help: "Live subscriptions."}),
 	}
@@ -39,7 +43,7 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.operations, m.errors, m.Sockets, m.Subscriptions, build,
+	m.registry.MustRegister(m.operations, m.errors, m.refused, m.Sockets, m.Subscriptions, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -57,6 +61,9 @@ func (m *Metrics) Operation(kind, transport string, took time.Duration, codes []
 		m.errors.WithLabelValues(known(code)).Inc()
 	}
 }
+
+// TokenRefused counts an access token that let nobody in.
+func (m *Metrics) TokenRefused() { m.refused.Inc() }
 
 // known keeps the number of labels bounded: codes are ours, but a code may have come from anywhere.
 func known(code string) string {

@@ -47,6 +47,10 @@ type Viewer struct {
 	Roles    []Role
 	Verified bool // the e-mail address is confirmed
 	System   bool // the server itself: a job, a command line
+
+	// Suspended is the session of somebody who must prove who they are before they are anybody: the
+	// viewer is nobody otherwise.
+	Suspended SessionID
 }
 
 // System is the server acting for itself.
@@ -79,12 +83,15 @@ func (v Viewer) Owns(owner UserID, scope Scope) bool {
 	return v.System || (owner != "" && v.User == owner) || v.May(scope)
 }
 
-// SignedIn returns UNAUTHENTICATED for nobody.
+// SignedIn returns UNAUTHENTICATED for nobody, and STEP_UP_REQUIRED for the holder of a suspended session.
 func (v Viewer) SignedIn() error {
-	if v.Anonymous() {
-		return fault.SignIn()
+	switch {
+	case !v.Anonymous():
+		return nil
+	case v.Suspended != "":
+		return fault.StepUp()
 	}
-	return nil
+	return fault.SignIn()
 }
 
 // Require returns UNAUTHENTICATED for nobody and FORBIDDEN for a caller without scope.

@@ -22,28 +22,49 @@ type member interface {
 // register knows the open sockets and streams. The zero value is ready.
 type register struct {
 	mu       sync.Mutex
-	members  map[member]struct{}
+	members  map[member]string // with the peer they belong to
+	peers    map[string]int    // how many a peer has; "" is none
 	draining bool
 	empty    chan struct{} // closed once draining and empty
 }
 
-// join is false when no more may come: the handler drains, or most are open.
-func (r *register) join(m member, most int) bool {
+// admission is whether one more may come.
+type admission int
+
+const (
+	welcome admission = iota
+	full              // the handler drains, or as many are open as may be
+	greedy            // the peer has as many as it may
+)
+
+// join takes m in, of a peer that may have mostOfPeer; "" is no peer and has no bound of its own.
+func (r *register) join(m member, most int, peer string, mostOfPeer int) admission {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.draining || len(r.members) >= most {
-		return false
+	switch {
+	case r.draining || len(r.members) >= most:
+		return full
+	case peer != "" && r.peers[peer] >= mostOfPeer:
+		return greedy
 	}
 	if r.members == nil {
-		r.members = make(map[member]struct{})
+		r.members, r.peers = make(map[member]string), make(map[string]int)
 	}
-	r.members[m] = struct{}{}
-	return true
+	r.members[m] = peer
+	if peer != "" {
+		r.peers[peer]++
+	}
+	return welcome
 }
 
 func (r *register) leave(m member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if peer := r.members[m]; peer != "" {
+		if r.peers[peer]--; r.peers[peer] == 0 {
+			delete(r.peers, peer)
+		}
+	}
 	delete(r.members, m)
 	if r.draining && len(r.members) == 0 {
 		close(r.empty)
@@ -96,6 +117,26 @@ func (h *Handler) Drain(ctx context.Context) error {
 		m.cut()
 	}
 	return fmt.Errorf("drain: cut %d open connections: %w", len(left), ctx.Err())
+}
+
+// join lets m in, or answers the request that it may not come.
+func (e *exchange) join(m member) bool {
+	o := e.h.options
+	peer := ""
+	if o.Peer != nil {
+		peer = o.Peer(e.r)
+	}
+	switch e.h.live.join(m, o.MaxStreams, peer, o.MaxStreamsPerPeer) {
+	case full:
+		e.goingAway()
+		return false
+	case greedy:
+		e.w.Header().Set("Retry-After", "1")
+		most := int64(o.MaxStreamsPerPeer)
+		e.fail(&failure{status: http.StatusTooManyRequests, errs: gqlerror.List{limited("streamsPerAddress", most, most+1, "address")}})
+		return false
+	}
+	return true
 }
 
 // goingAway answers those who come while the handler drains or is full.

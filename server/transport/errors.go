@@ -19,6 +19,7 @@ const (
 	codeUnauthenticated = "UNAUTHENTICATED"
 	codeForbidden       = "FORBIDDEN"
 	codeRateLimited     = "RATE_LIMITED"
+	codeStepUp          = "STEP_UP_REQUIRED" // also the reason of a session that was suspended
 	codeInternal        = "INTERNAL"
 )
 

@@ -125,19 +125,24 @@ type Options struct {
 	// A page of the server's own origin, and a client that sends no Origin, always may.
 	Origins []string
 	Now     func() time.Time // nil: time.Now
+	// Peer names whom the sockets and streams of a request are counted under, such as an IP address; ""
+	// is not bounded. nil: nobody is.
+	Peer func(r *http.Request) string
 
-	MaxBodyBytes    int           // of a JSON body and of the operations part; 1 MiB
-	MaxUploadBytes  int64         // of a whole multipart body; 2 GiB
-	MaxFiles        int           // of a multipart request; 10
-	MaxErrors       int           // in an answer; 10, the rest is counted in extensions.errorsOmitted
-	MaxMessageBytes int           // of a message on a socket; 64 KiB
-	MaxOperations   int           // live on one socket; 64
-	MaxStreams      int           // open sockets and event streams; 50,000, and 503 beyond
-	InitTimeout     time.Duration // from handshake to connection_init; 3 s
-	PingEvery       time.Duration // on a socket; silence of two of these ends it; 25 s
-	WriteTimeout    time.Duration // for one message to a slow client; 10 s
-	Heartbeat       time.Duration // comments on an idle event stream; 12 s
-	DrainJitter     time.Duration // over which Drain spreads the goodbyes; 5 s
+	MaxBodyBytes    int   // of a JSON body and of the operations part; 1 MiB
+	MaxUploadBytes  int64 // of a whole multipart body; 2 GiB
+	MaxFiles        int   // of a multipart request; 10
+	MaxErrors       int   // in an answer; 10, the rest is counted in extensions.errorsOmitted
+	MaxMessageBytes int   // of a message on a socket; 64 KiB
+	MaxOperations   int   // live on one socket; 64
+	MaxStreams      int   // open sockets and event streams; 50,000, and 503 beyond
+	// MaxStreamsPerPeer bounds those of one Peer; 200, and 429 beyond.
+	MaxStreamsPerPeer int
+	InitTimeout       time.Duration // from handshake to connection_init; 3 s
+	PingEvery         time.Duration // on a socket; silence of two of these ends it; 25 s
+	WriteTimeout      time.Duration // for one message to a slow client; 10 s
+	Heartbeat         time.Duration // comments on an idle event stream; 12 s
+	DrainJitter       time.Duration // over which Drain spreads the goodbyes; 5 s
 }
 
 func (o Options) withDefaults() Options {
@@ -148,6 +153,7 @@ func (o Options) withDefaults() Options {
 	defaultTo(&o.MaxMessageBytes, 64<<10)
 	defaultTo(&o.MaxOperations, 64)
 	defaultTo(&o.MaxStreams, 50_000)
+	defaultTo(&o.MaxStreamsPerPeer, 200)
 	defaultTo(&o.InitTimeout, 3*time.Second)
 	defaultTo(&o.PingEvery, 25*time.Second)
 	defaultTo(&o.WriteTimeout, 10*time.Second)

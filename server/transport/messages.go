@@ -109,7 +109,7 @@ func (s *socket) refuseInit(shown *gqlerror.Error) *closing {
 // admit makes caller the one on whose behalf later operations run. Running streams keep their viewer.
 func (s *socket) admit(caller Caller) {
 	stop := caller.watch(func(reason string) {
-		go s.end(ending(closeUnauthorized, reason)) // the watcher is not to wait for a slow client
+		go s.end(ended(reason)) // the watcher is not to wait for a slow client
 	})
 	s.mu.Lock()
 	previous := s.stopWatch

@@ -58,6 +58,14 @@ func ending(code ws.StatusCode, reason string) *closing {
 	return &closing{code, strings.ToValidUTF8(reason[:min(len(reason), maxCloseReason)], "")}
 }
 
+// ended says that the caller's session has: a client may sign in, or prove who it is, and come back.
+func ended(reason string) *closing {
+	if reason == codeStepUp {
+		return ending(closeForbidden, reason)
+	}
+	return ending(closeUnauthorized, reason)
+}
+
 // dialect is one of the two subprotocols, which name some messages differently.
 type dialect uint8
 

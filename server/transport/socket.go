@@ -59,8 +59,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &socket{h: h, asking: func() {}, stopWatch: func() {}}
-	if !h.live.join(s, h.options.MaxStreams) {
-		e.goingAway()
+	if !e.join(s) {
 		return
 	}
 	if err := s.upgrade(w, r); err != nil {
@@ -117,7 +116,7 @@ type headerLine struct{ name, value string }
 
 // handshakeHeaders are the headers of the handshake that an Authenticator sees.
 func handshakeHeaders() []string {
-	return []string{"Cookie", "Authorization", "Origin", "User-Agent", "Accept-Language", "Forwarded", "X-Forwarded-For", "X-Real-Ip", "Sec-Fetch-Site"}
+	return []string{"Cookie", "Authorization", "Origin", "User-Agent", "Gatehouse-Device", "Accept-Language", "Forwarded", "X-Forwarded-For", "X-Real-Ip", "Sec-Fetch-Site"}
 }
 
 // keepHandshake copies the strings, which are cut from larger blocks.

@@ -34,8 +34,7 @@ func (e *exchange) stream(operation *graphql.OperationContext) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	s := &stream{cancel: cancel, ended: make(chan gqlerror.List, 1)}
-	if !e.h.live.join(s, e.h.options.MaxStreams) {
-		e.goingAway()
+	if !e.join(s) {
 		return
 	}
 	defer e.h.live.leave(s)
@@ -106,6 +105,9 @@ func (e *exchange) streamErrors(errs gqlerror.List) {
 }
 
 func unauthenticated(reason string) gqlerror.List {
+	if reason == codeStepUp {
+		return gqlerror.List{requestError(codeStepUp, "This session was suspended.")}
+	}
 	return gqlerror.List{requestError(codeUnauthenticated, reason)}
 }
 

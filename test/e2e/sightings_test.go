@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,38 +47,59 @@ func (s *sightings) email() string {
 // password draws a good password.
 func (s *sightings) password() string { return s.add("password", "Tea at four, "+rand.Text()[:16]) }
 
-// find returns what of the secrets stands in content, in clear or as the hexadecimal digits in which
-// PostgreSQL shows bytes. It never returns the secret itself.
+// find returns what of the secrets stands in content, in clear or in a form that hides nothing. It never
+// returns the secret itself.
 func (s *sightings) find(content []byte) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []string
 	for secret, what := range s.all {
-		at := bytes.Index(content, []byte(secret))
-		if at < 0 {
-			at = bytes.Index(content, []byte(hex.EncodeToString([]byte(secret))))
-		}
-		if at >= 0 {
-			found = append(found, fmt.Sprintf("a %s, after %q", what, content[max(0, at-60):at]))
+		for _, form := range forms(secret) {
+			if at := bytes.Index(content, []byte(form)); at >= 0 {
+				found = append(found, fmt.Sprintf("a %s, after %q", what, content[max(0, at-60):at]))
+				break
+			}
 		}
 	}
 	return found
 }
 
+// forms are the ways in which a secret may stand somewhere without being hidden: in clear, in the
+// hexadecimal digits in which PostgreSQL shows bytes, in a URL, in a JSON text, in base64 at each of the
+// three offsets that it may have in what was encoded.
+func forms(secret string) []string {
+	all := []string{secret, hex.EncodeToString([]byte(secret)), url.QueryEscape(secret), url.PathEscape(secret)}
+	if quoted, err := json.Marshal(secret); err == nil {
+		all = append(all, strings.Trim(string(quoted), `"`))
+	}
+	for offset := range 3 {
+		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, offset), secret...))
+		inner := encoded[min(len(encoded), 4*((offset+2)/3)):max(0, len(encoded)-2)] // its ends depend on the neighbours
+		if len(inner) >= 8 {
+			all = append(all, inner, strings.NewReplacer("+", "-", "/", "_").Replace(inner))
+		}
+	}
+	return all
+}
+
 // watchSecrets searches, when the test and its processes have ended, all that they have left behind.
-func (d *deployment) watchSecrets() {
-	d.t.Cleanup(func() {
-		for _, p := range append(d.servers, d.workers...) {
-			d.searchLog(p)
-		}
-		d.searchFolder()
-		if strings.HasPrefix(d.database, "postgres") {
-			d.searchPostgres()
-		}
-		if d.redis != "" {
-			d.searchRedis()
-		}
-	})
+// Every test of a deployment does so; it only has to hand its secrets to d.seen.
+func (d *deployment) watchSecrets() { d.t.Cleanup(d.searchAll) }
+
+// searchAll fails the test for each secret in seen that stands in a log, in a file of the data folder (the
+// bytes of SQLite and its journal, artifacts), in a row of PostgreSQL or in a value of Redis. The outbox
+// is a mailbox and left out.
+func (d *deployment) searchAll() {
+	for _, p := range append(d.servers, d.workers...) {
+		d.searchLog(p)
+	}
+	d.searchFolder()
+	if strings.HasPrefix(d.database, "postgres") {
+		d.searchPostgres()
+	}
+	if d.redis != "" {
+		d.searchRedis()
+	}
 }
 
 func (d *deployment) report(where string, content []byte) {
@@ -188,11 +212,15 @@ func redisValue(ctx context.Context, c *redis.Client, key string) string {
 	return ""
 }
 
-func TestTheSearchFindsASecretInClearAndAsHexadecimal(t *testing.T) {
+func TestTheSearchFindsASecretInEveryFormThatHidesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSightings()
 	secret := s.password()
-	for _, content := range []string{"x" + secret + "y", `\x00` + hex.EncodeToString([]byte(secret))} {
+	for _, content := range []string{
+		"x" + secret + "y", `\x00` + hex.EncodeToString([]byte(secret)), "?password=" + url.QueryEscape(secret),
+		base64.StdEncoding.EncodeToString([]byte("1" + secret + "2")), base64.RawURLEncoding.EncodeToString([]byte("12" + secret)),
+		base64.StdEncoding.EncodeToString([]byte("123" + secret + "4")),
+	} {
 		if len(s.find([]byte(content))) != 1 {
 			t.Errorf("nothing found in %q", content)
 		}

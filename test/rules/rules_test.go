@@ -42,7 +42,7 @@ var knowsGraphQL = []string{"server", "resolvers", "graph", "internal/marshal", 
 // pure are the rooms without SQL and Redis, with the clock passed in.
 var pure = []string{
 	"account/password", "account/totp", "account/recovery", "account/otc", "account/passkey", "login/oauth",
-	"session/token", "jobs/csvprofile", "server/guard",
+	"session/token", "session/agent", "jobs/csvprofile", "server/guard",
 }
 
 const module = "gatehouse/"

@@ -1,0 +1,41 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gatehouse/internal/notify"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+)
+
+// Notice is what the owner of an account is told about its safety.
+type Notice struct {
+	Kind    notify.Kind // NewDevice, TokenReused, SessionSuspended
+	Device  string      // the browser and system, or the program
+	Network string      // as session.Network gives it; may be empty
+}
+
+// TellTx posts n, with a link that says "this was not me", to the address of user if, and only if, tx commits. An account that is gone is told
+// nothing.
+func (a *Accounts) TellTx(ctx context.Context, tx *store.Tx, user viewer.UserID, n Notice) error {
+	found, err := store.One(ctx, tx, selectByID, scanRow, user)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("tell %s: %w", user, err)
+	}
+	to, err := a.open(found)
+	if err != nil {
+		return err
+	}
+	m := notify.Message{
+		Kind: n.Kind, Locale: to.Locale, To: to.Email, Name: to.Name, At: a.now(), Device: n.Device, Network: n.Network,
+	}
+	if m.Link, err = a.DisownTx(ctx, tx, to); err != nil {
+		return fmt.Errorf("tell %s: %w", user, err)
+	}
+	return a.PostTx(ctx, tx, m)
+}

@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// User agents as browsers send them.
+const (
+	firefox      = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:137.0) Gecko/20100101 Firefox/137.0"
+	laterFirefox = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:141.0) Gecko/20100101 Firefox/141.0"
+	chrome       = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/134.0.0.0 Safari/537.36"
+)
+
+// with returns the same person with other headers: name, value and so on; "" takes one out.
+func (c *client) with(change ...string) *client {
+	other := *c
+	other.headers = c.headers.Clone()
+	for i := 0; i < len(change); i += 2 {
+		other.headers.Set(change[i], change[i+1])
+	}
+	return &other
+}
+
+func TestASessionUsedFromAnotherBrowserIsSuspendedEverywhereWithinASecondUntilItsOwnerSignsInAgain(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		other := last(d.servers)
+		owner := d.visitor(0).with("User-Agent", firefox)
+		owner.register()
+		elsewhere := owner.with("User-Agent", chrome)
+		elsewhere.login()
+		waiting := owner.process(vars{"text": "a\n1\n", "options": vars{"runAt": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}})
+		there := owner.at(other)
+		s := there.dialAs(firefox)
+		s.subscribe("1", eventsDocument, vars{"id": waiting.ID})
+		if m, ok := s.next(patience); !ok || m.Type != "next" {
+			t.Fatalf("the subscription began with %+v", m)
+		}
+		if !owner.with("User-Agent", laterFirefox).signedIn() {
+			t.Fatal("an update of the browser ended the session")
+		}
+
+		thief := owner.with("User-Agent", chrome)
+		refused(t, "the thief", thief.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+		took := until(t, time.Second, "the session goes on", func() bool { return there.say(`{ me { id } }`, nil).code() == "STEP_UP_REQUIRED" })
+		code, reason := s.awaitClose(time.Second)
+		t.Logf("suspended on the other server after %v, socket closed with %d %q", took, code, reason)
+		if code != 4403 || reason != "STEP_UP_REQUIRED" {
+			t.Errorf("the socket closed with %d %q", code, reason)
+		}
+		refused(t, "jobs", there.say(`{ jobs { totalCount } }`, nil), "STEP_UP_REQUIRED")
+		refused(t, "a mutation", there.say(`mutation { revokeOtherSessions { userErrors { code } } }`, nil), "STEP_UP_REQUIRED")
+		if a := owner.tryRefresh(owner.refresh); a.userError() != "STEP_UP_REQUIRED" {
+			t.Errorf("a refresh: %v", a)
+		}
+		if _, failure := there.tryInit(firefox); !strings.Contains(failure, "4403") {
+			t.Errorf("a new socket: %s", failure)
+		}
+		d.awaitLetter("sessionSuspended", owner.email)
+		sessions := ask[struct {
+			Me struct {
+				Sessions struct {
+					Nodes []struct {
+						ID, AgentName string
+						SuspendedAt   *time.Time
+					}
+				}
+			}
+		}](elsewhere, `{ me { sessions { nodes { id agentName suspendedAt } } } }`, nil).Me.Sessions.Nodes
+		for _, one := range sessions {
+			suspended := one.SuspendedAt != nil
+			if suspended != (one.ID == owner.session) || suspended != (one.AgentName == "Firefox on Windows") {
+				t.Errorf("the list shows %+v", one)
+			}
+		}
+
+		old := *owner
+		owner.login()
+		if !owner.signedIn() || !owner.at(other).signedIn() {
+			t.Error("signing in again did not help")
+		}
+		refused(t, "the old token", old.say(`{ me { id } }`, nil), "UNAUTHENTICATED")
+		if a := thief.tryRefresh(old.refresh); a.userError() != "SESSION_REVOKED" {
+			t.Errorf("the stolen refresh token: %v", a)
+		}
+	})
+}
+
+// dialAs opens a socket as a browser does.
+func (c *client) dialAs(agent string) *socket {
+	c.t.Helper()
+	s, failure := c.tryInit(agent)
+	if failure != "" {
+		c.t.Fatalf("dial as %s: %s", agent, failure)
+	}
+	return s
+}
+
+// tryInit is dialAs that says what went wrong.
+func (c *client) tryInit(agent string) (*socket, string) {
+	c.t.Helper()
+	s, err := c.tryDial(http.Header{"User-Agent": {agent}})
+	if err != nil {
+		return nil, err.Error()
+	}
+	s.send(envelope{Type: "connection_init", Payload: authorization(c.access)})
+	if m, ok := s.next(patience); !ok || m.Type != "connection_ack" {
+		return nil, fmt.Sprintf("%s %d %s", m.Type, s.code, s.reason)
+	}
+	return s, ""
+}
+
+func TestTheOwnerIsToldOfANewDeviceByMailAndLiveOnEveryServer(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		owner := d.visitor(0).with("User-Agent", firefox)
+		owner.register()
+		s := owner.dialAs(firefox)
+		s.subscribe("1", securityDocument, nil)
+		first := owner.events()
+		elsewhere := owner.at(last(d.servers)).with("User-Agent", chrome)
+		until(t, patience, "the subscription does not begin", func() bool { // it only tells of what comes after it
+			elsewhere.login()
+			_, came := s.next(200 * time.Millisecond)
+			return came
+		})
+		got := owner.events()
+		if len(got) < 3 || got[0].Type != "LOGIN_SUCCEEDED" || got[0].Actor != "SELF" || *got[0].AgentName != "Chrome on macOS" || *got[0].Method != "pwd" {
+			t.Errorf("the events are %+v", got)
+		}
+		if len(first) != 2 || first[0].Type != "LOGIN_SUCCEEDED" || first[1].Type != "ACCOUNT_REGISTERED" {
+			t.Errorf("before, the events were %+v", first)
+		}
+		news := 0
+		for _, e := range got {
+			if e.Type == "DEVICE_NEW" {
+				news++
+			}
+		}
+		told := d.awaitLetter("newDevice", owner.email).Message
+		if news != 1 || !strings.Contains(told.Text, "Chrome on macOS") || !strings.Contains(told.Text, "127.0.0.0/24") {
+			t.Errorf("%d devices were new, the mail says %q", news, told.Text)
+		}
+		if n := len(d.letters("newDevice", owner.email)); n != 1 {
+			t.Errorf("%d mails of new devices", n)
+		}
+
+		resumed := elsewhere.dialAs(chrome)
+		resumed.subscribe("1", securityDocument, vars{"after": first[0].ID})
+		for i := len(got) - 3; i >= 0; i-- { // the oldest two were seen
+			m, ok := resumed.next(patience)
+			if !ok || !strings.Contains(string(m.Payload), got[i].ID) {
+				t.Fatalf("after %s came %s, want %s", first[0].ID, m.Payload, got[i].ID)
+			}
+		}
+		eve := d.person()
+		refused(t, "an event of somebody else", eve.say(`query($id: ID!) { node(id: $id) { id } }`, vars{"id": got[0].ID}), "NOT_FOUND")
+		ask[any](elsewhere, `mutation($id: ID!) { revokeSession(input: {sessionId: $id}) { userErrors { code } } }`, vars{"id": owner.session})
+		if code, _ := s.awaitClose(time.Second); code != 4401 {
+			t.Errorf("the watcher's own session has ended, and its socket with %d", code)
+		}
+	})
+}
+
+const securityDocument = `subscription($after: ID) { securityEvents(after: $after) { id type at network } }`
+
+type securityEvent struct {
+	ID, Type, Actor            string
+	AgentName, Method, Network *string
+	Session                    *struct{ ID string }
+}
+
+// events returns the security events, newest first.
+func (c *client) events() []securityEvent {
+	c.t.Helper()
+	return ask[struct {
+		Me struct {
+			SecurityEvents struct{ Nodes []securityEvent }
+		}
+	}](c, `{ me { securityEvents(first: 50) { nodes { id type actor agentName method network session { id } } } } }`, nil).Me.SecurityEvents.Nodes
+}
+
+func TestAStolenRefreshTokenIsToldByMailAndAmongTheEvents(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.person()
+		stolen := c.refresh
+		c.renew()
+		c.renew()
+		if a := c.at(last(d.servers)).tryRefresh(stolen); a.userError() != "TOKEN_REUSED" {
+			t.Fatalf("a token of two generations ago: %v", a)
+		}
+		d.awaitLetter("tokenReused", c.email)
+		c.login()
+		for _, e := range c.events() {
+			if e.Type == "SESSION_REUSED" && e.Actor == "SERVER" && e.Session != nil {
+				return
+			}
+		}
+		t.Errorf("the events are %+v", c.events())
+	})
+}
+
+func TestInCookieModeASuspendedSessionLetsItsOwnerSignInAgain(t *testing.T) {
+	t.Parallel()
+	d := embedded(t)
+	b := d.browser()
+	b.headers.Set("User-Agent", firefox)
+	b.email, b.password = d.seen.email(), d.seen.password()
+	b.say(registerDocument, vars{"in": vars{"email": b.email, "password": b.password}})
+	thief := &browser{b.client.with("User-Agent", chrome), map[string]*http.Cookie{}}
+	for name, c := range b.cookies {
+		thief.cookies[name] = c
+	}
+	refused(t, "the thief", thief.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+	refused(t, "the owner", b.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+	if a := b.say(`mutation { refreshSession { outcome { __typename } userErrors { code } } }`, nil); a.userError() != "STEP_UP_REQUIRED" || b.cookies["__Host-gh_refresh"].MaxAge < 0 {
+		t.Errorf("a refresh: %v", a)
+	}
+	if a := b.say(loginDocument, vars{"in": vars{"email": b.email, "password": b.password}}); len(a.Errors) > 0 || !b.signedIn() {
+		t.Errorf("signing in again: %v", a)
+	}
+	if thief.signedIn() {
+		t.Error("the thief is in again")
+	}
+}
+
+func TestADeviceThatNamesItselfAnotherIsSuspended(t *testing.T) {
+	t.Parallel()
+	d := embedded(t)
+	c := d.person()
+	c.device = "laptop"
+	c.login()
+	if !c.with("Gatehouse-Device", "laptop").signedIn() || !c.signedIn() {
+		t.Fatal("the device itself is refused")
+	}
+	refused(t, "another device", c.with("Gatehouse-Device", "phone").say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+}
