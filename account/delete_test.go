@@ -193,3 +193,25 @@ func TestALinkLeadsToTheConfiguredPageOnly(t *testing.T) {
 		t.Errorf("the link is %s", got)
 	}
 }
+
+func TestNothingLeadsBackFromADeletionThatHasBegun(t *testing.T) {
+	h := newHouse(t, sqlite(t))
+	h.mailing(account.Options{})
+	ada, by, _ := h.settledAda()
+	_, err := h.accounts.Delete(t.Context(), by, "")
+	must(t, err)
+	keep := token(h.mail(notify.AccountDeletionScheduled, adasEmail))
+	must(t, h.db.Update(t.Context(), func(tx *store.Tx) error { // as one that waits for a running job
+		_, err := tx.Exec(t.Context(), store.SQL(`UPDATE users SET status = 'DELETING' WHERE id = ?`), ada.ID)
+		return err
+	}))
+	_, err = h.accounts.KeepAccount(t.Context(), viewer.Viewer{}, keep, home)
+	refuse(t, "the link", err, fault.WrongState, "")
+	_, err = h.accounts.ByPassword(t.Context(), adasEmail, adasPassword)
+	refuse(t, "signing in", err, fault.AccountDisabled, "")
+	must(t, h.accounts.RequestPasswordReset(t.Context(), adasEmail, home))
+	h.settled()
+	if got := h.box.Arrived(); len(got) > 0 {
+		t.Errorf("%v arrived", got)
+	}
+}
