@@ -80,7 +80,7 @@ func TestTheSchemaNamesEveryActionThatAPersonSees(t *testing.T) {
 	}
 	var want []string
 	for _, action := range audit.Personal() {
-		want = append(want, strings.ToUpper(strings.ReplaceAll(snake(string(action)), ".", "_")))
+		want = append(want, strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(snake(string(action)))))
 	}
 	got := regexp.MustCompile(`(?m)^\s*([A-Z_]+)$`).FindAllStringSubmatch(body[1], -1)
 	var names []string

@@ -4906,7 +4906,7 @@ enum SecurityEventType {
   "Somebody showed a first factor and a wrong second one."
   CHALLENGE_REFUSED
   "A second factor was shown in a session."
-  STEPPED_UP
+  SESSION_STEPPED_UP
   "The e-mail address was confirmed."
   EMAIL_VERIFIED
   "Another e-mail address was asked for."
@@ -4924,9 +4924,9 @@ enum SecurityEventType {
   "A copy of all data was asked for."
   EXPORT_ASKED
   "The account is to be deleted."
-  DELETION_SCHEDULED
+  ACCOUNT_DELETION_SCHEDULED
   "The account stays after all."
-  DELETION_CANCELLED
+  ACCOUNT_DELETION_CANCELLED
   "The owner of the address took the account over."
   ACCOUNT_RECLAIMED
   "An identity of a provider was linked."

@@ -1,7 +1,6 @@
 package login_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"gatehouse/account"
 	"gatehouse/audit"
+	"gatehouse/internal/fault"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
@@ -81,36 +81,23 @@ func TestNobodyFillsAMailboxBySigningIn(t *testing.T) {
 	}
 }
 
-func TestANoticeCarriesTheLinkThatWasMadeInItsTransaction(t *testing.T) {
+func TestTheLinkOfANoticeShutsTheAccount(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, h *house) {
 		h.box.Run(t)
 		in, err := h.register("ada@example.com")
 		must(t, err)
-		asked := map[viewer.UserID]int{}
-		accounts := h.withNotMe(func(_ context.Context, _ *store.Tx, user viewer.UserID) (string, error) {
-			asked[user]++
-			return "https://gatehouse.example/not-me#t", nil
-		})
 		must(t, h.db.Update(t.Context(), func(tx *store.Tx) error {
-			return accounts.TellTx(t.Context(), tx, in.User.ID, account.Notice{Kind: notify.SessionSuspended, Device: "curl", Network: "192.0.2.0/24"})
+			return h.accounts.TellTx(t.Context(), tx, in.User.ID, account.Notice{Kind: notify.SessionSuspended, Device: "curl", Network: "192.0.2.0/24"})
 		}))
 		mail := h.box.Take(t, notify.SessionSuspended, "ada@example.com")
-		if mail.Link != "https://gatehouse.example/not-me#t" || asked[in.User.ID] != 1 {
-			t.Errorf("the link is %q, asked for %v", mail.Link, asked)
+		if _, err := h.accounts.Disown(t.Context(), token(mail), session.Origin{IP: loopback}); err != nil {
+			t.Fatalf("the link %s: %v", mail.Link, err)
+		}
+		if _, err := h.sessions.Refresh(t.Context(), in.Tokens.Refresh, session.Origin{}); !fault.Is(err, fault.SessionRevoked) {
+			t.Errorf("the session lives: %v", err)
 		}
 		must(t, h.db.Update(t.Context(), func(tx *store.Tx) error {
-			return accounts.TellTx(t.Context(), tx, "usr_gone", account.Notice{Kind: notify.TokenReused})
+			return h.accounts.TellTx(t.Context(), tx, "usr_gone", account.Notice{Kind: notify.TokenReused})
 		}))
 	})
-}
-
-// withNotMe returns the accounts of h with links in their notices.
-func (h *house) withNotMe(notMe account.NotMe) *account.Accounts {
-	h.Helper()
-	parts := h.parts
-	parts.NotMe = notMe
-	accounts, err := account.New(parts, account.Options{})
-	must(h, err)
-	h.Cleanup(accounts.Close)
-	return accounts
 }
