@@ -96,7 +96,10 @@ func TestAPlanGivesTheFieldsThatCollectingThemGives(t *testing.T) {
 
 func TestAPlanRemembersAndKeepsItsBound(t *testing.T) {
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: planSchema})
-	document := gqlparser.MustLoadQuery(schema, "{me{id name friend{id}} job{id kind}}")
+	document, errs := gqlparser.LoadQueryWithRules(schema, "{me{id name friend{id}} job{id kind}}", nil)
+	if errs != nil {
+		t.Fatal(errs)
+	}
 	operation := &graphql.OperationContext{Doc: document}
 	for room, want := range map[int]int{0: 0, 2: 1, 5: 2, 100: 4} {
 		plan := NewPlan(document, room)
