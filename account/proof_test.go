@@ -260,6 +260,7 @@ func TestTheDatabaseShowsNoProof(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, h *house) {
 		h.mailing(account.Options{})
 		h.ada()
+		h.mail(notify.VerifyEmail, adasEmail)
 		must(t, h.accounts.RequestLoginCode(t.Context(), adasEmail, session.Bearer, home))
 		mail := h.mail(notify.LoginCode, adasEmail)
 		hex := store.SQL(`SELECT hex(link_hash) || hex(code_hash) || hex(sealed) || hex(slot) || purpose || id FROM proofs`).

@@ -121,6 +121,7 @@ func TestADisabledAccountGetsNoMailAndEntersByNone(t *testing.T) {
 	h.box.Run(t)
 	owner, err := h.register("ada@example.com")
 	must(t, err)
+	h.box.Take(t, notify.VerifyEmail, "ada@example.com")
 	from := session.Origin{IP: loopback}
 	must(t, h.accounts.RequestLoginCode(t.Context(), "ada@example.com", session.Bearer, from))
 	mail := h.box.Take(t, notify.LoginCode, "ada@example.com")
@@ -131,7 +132,7 @@ func TestADisabledAccountGetsNoMailAndEntersByNone(t *testing.T) {
 	must(t, h.accounts.RequestPasswordReset(t.Context(), "ada@example.com", from))
 	must(t, h.accounts.RequestLoginCode(t.Context(), "ada@example.com", session.Bearer, from))
 	h.box.Idle(t)
-	if got := h.box.Arrived(); !slices.Equal(got, []notify.Kind{notify.VerifyEmail}) {
+	if got := h.box.Arrived(); len(got) > 0 {
 		t.Errorf("arrived %v", got)
 	}
 }

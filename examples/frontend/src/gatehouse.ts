@@ -85,8 +85,9 @@ export class Gatehouse {
     if (this.#tokens !== old) return; // somebody signed in or out meanwhile
     if (!data) return this.#renewIn(RETRY_MS); // the server is away
     const { outcome } = data.refreshSession;
-    this.#take(outcome);
-    if (!outcome) this.#options.onSignedOut?.();
+    const tokens = outcome?.__typename === 'SessionTokens' ? outcome : null; // a refresh asks for no second factor
+    this.#take(tokens);
+    if (!tokens) this.#options.onSignedOut?.();
   }
 
   #authorization(): Record<string, string> {

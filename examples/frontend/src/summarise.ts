@@ -16,7 +16,7 @@ export async function summarise({ client }: Gatehouse, file: File, onProgress: (
       const { state, progress, result, error: failure } = data!.jobEvents.job;
       onProgress(progress.fraction ?? 0);
       if (!['SUCCEEDED', 'FAILED', 'CANCELLED'].includes(state)) return;
-      if (result) resolve(result);
+      if (result?.__typename === 'CsvSummary') resolve(result);
       else reject(new Error(failure?.message ?? state));
       queueMicrotask(() => watching.unsubscribe());
     });
