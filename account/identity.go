@@ -307,10 +307,7 @@ func (a *Accounts) dropWaysInTx(ctx context.Context, tx *store.Tx, user viewer.U
 	if _, err := tx.Exec(ctx, deleteIdentities, user); err != nil {
 		return fmt.Errorf("drop identities of %s: %w", user, err)
 	}
-	if err := a.dropFactorsTx(ctx, tx, user); err != nil {
-		return err
-	}
-	return a.voidTx(ctx, tx, user)
+	return a.dropFactorsTx(ctx, tx, user)
 }
 
 // ReclaimTx hands an account whose address nobody had confirmed to the person who has now proved that
@@ -322,6 +319,9 @@ func (a *Accounts) ReclaimTx(ctx context.Context, tx *store.Tx, user User, netwo
 		return User{}, fmt.Errorf("reclaim account: %w", err)
 	}
 	if err := a.dropWaysInTx(ctx, tx, user.ID); err != nil {
+		return User{}, fmt.Errorf("reclaim account: %w", err)
+	}
+	if err := a.voidTx(ctx, tx, user.ID); err != nil {
 		return User{}, fmt.Errorf("reclaim account: %w", err)
 	}
 	if err := a.sessions.RevokeAllTx(ctx, tx, owner, user.ID, session.Reclaimed); err != nil {

@@ -157,17 +157,15 @@ func startServer(ctx context.Context, t *testing.T) (address string) {
 	folder := t.TempDir()
 	program := build(ctx, t, folder)
 	log := newJournal()
-	server := exec.CommandContext(ctx, program, "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(folder, "data"))
+	server := exec.CommandContext(context.WithoutCancel(ctx), program, "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(folder, "data"))
 	server.Dir, server.Env, server.Stderr = folder, withoutSettings(os.Environ()), log
-	server.Cancel = func() error { return server.Process.Signal(syscall.SIGTERM) }
-	server.WaitDelay = tidyUp
 	if err := server.Start(); err != nil {
 		t.Fatalf("start the server: %v", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Wait() }()
 	t.Cleanup(func() {
-		_ = server.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = server.Process.Signal(syscall.SIGTERM) // once, since a second signal ends it without goodbye; it may have ended
 		if err := <-ended; err != nil && server.ProcessState.ExitCode() != 0 {
 			t.Errorf("the server ended: %v", err)
 		}
