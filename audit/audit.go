@@ -15,6 +15,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"gatehouse/internal/fault"
@@ -38,6 +39,18 @@ const (
 	SessionReused     Action = "session.reused"
 	SessionRevoked    Action = "session.revoked"
 	KeysRotated       Action = "keys.rotated"
+
+	APIKeyCreated         Action = "apikey.created"
+	APIKeyRevoked         Action = "apikey.revoked"
+	ServiceAccountCreated Action = "service.created"
+	ServiceAccountRotated Action = "service.rotated"
+	ServiceAccountDeleted Action = "service.deleted"
+	ClientGranted         Action = "client.granted" // an access token, for the client's secret
+	ClientRefused         Action = "client.refused"
+	AccountUnlocked       Action = "account.unlocked"
+	UserImpersonated      Action = "user.impersonated"     // at the person
+	ImpersonationBegun    Action = "impersonation.started" // at the administrator
+	KeysReencrypted       Action = "keys.reencrypted"
 )
 
 // Outcome is how it ended.
@@ -116,7 +129,7 @@ func (l *Log) Record(ctx context.Context, e Event) error {
 
 // RecordTx writes e if, and only if, tx is committed.
 func (l *Log) RecordTx(ctx context.Context, tx *store.Tx, e Event) error {
-	details, err := encodeDetails(e.Details)
+	details, err := encodeDetails(withMachine(e))
 	if err != nil {
 		return fmt.Errorf("record %s: %w", e.Action, err)
 	}
@@ -149,10 +162,30 @@ func (l *Log) ByUser(ctx context.Context, by viewer.Viewer, user viewer.UserID, 
 	return entries, nil
 }
 
+// withMachine is the details of e, and by what an account did it when not in person.
+func withMachine(e Event) map[string]string {
+	if !e.By.Limited() {
+		return e.Details
+	}
+	details := maps.Clone(e.Details)
+	if details == nil {
+		details = map[string]string{}
+	}
+	if e.By.Machine != "" {
+		details["machine"] = string(e.By.Machine)
+	}
+	if e.By.Actor != "" {
+		details["as"] = string(e.By.User)
+	}
+	return details
+}
+
 func actorOf(by viewer.Viewer) string {
 	switch {
 	case by.System:
 		return system
+	case by.Actor != "": // who really does it; the subject tells as whom
+		return string(by.Actor)
 	case by.User == "":
 		return nobody
 	}

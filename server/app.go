@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -233,11 +234,14 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 	record := func(ctx context.Context, tx *store.Tx, e session.Event) error {
 		return a.audit.RecordTx(ctx, tx, auditEvent(e))
 	}
-	if a.keys, err = session.OpenKeys(ctx, a.db, a.secrets.ring, hear, session.KeyOptions{Algorithm: s.algorithm(), Audit: record}); err != nil {
+	if a.keys, err = session.OpenKeys(ctx, a.db, a.secrets.ring, hear, session.KeyOptions{
+		Algorithm: s.algorithm(), AccessTTL: session.ImpersonationTTL, Audit: record,
+	}); err != nil {
 		return err
 	}
 	a.sessions, err = session.New(a.db, a.keys, a.secrets.tokens, a.remote, hear, session.Options{
 		Issuer: s.PublicURL, Audience: audience, Audit: record, Logger: a.logger,
+		Environment: s.keyEnvironment(), Limiter: a.limiter,
 	})
 	if err != nil {
 		return err
@@ -259,14 +263,19 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 // auditEvent turns what session tells into a row of the audit.
 func auditEvent(e session.Event) audit.Event {
 	details := map[string]string{}
+	maps.Copy(details, e.Details)
 	if e.Reason != "" {
 		details["reason"] = string(e.Reason)
 	}
 	if e.Count > 1 {
 		details["sessions"] = fmt.Sprint(e.Count)
 	}
+	outcome := audit.Succeeded
+	if e.Refused {
+		outcome = audit.Refused
+	}
 	return audit.Event{
-		Action: audit.Action(e.Action), By: e.By, Subject: e.User, Session: e.Session, Network: e.Network, Details: details,
+		Action: audit.Action(e.Action), Outcome: outcome, By: e.By, Subject: e.User, Session: e.Session, Network: e.Network, Details: details,
 	}
 }
 

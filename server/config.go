@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/telemetry"
+	"gatehouse/session"
 	"gatehouse/session/token"
 )
 
@@ -85,6 +86,14 @@ func (s Settings) at(addr net.Addr) Settings {
 
 // production reports whether real people depend on this process.
 func (s Settings) production() bool { return s.Env == "production" }
+
+// keyEnvironment is the word in API keys, so that one of a test opens nothing in production.
+func (s Settings) keyEnvironment() session.Environment {
+	if s.production() {
+		return session.Live
+	}
+	return session.Test
+}
 
 // sqlite reports whether the database is a file of this machine.
 func (s Settings) sqlite() bool { return strings.HasPrefix(s.DatabaseURL, "sqlite:") }

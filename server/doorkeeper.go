@@ -86,7 +86,7 @@ func (v *visitor) admit(ctx context.Context, token string) (edge.Caller, error) 
 		return edge.Caller{}, err
 	}
 	v.viewer = who
-	return edge.Caller{Visitor: v, Subject: string(credential.Session), ExpiresAt: credential.ExpiresAt}, nil
+	return edge.Caller{Visitor: v, Subject: credential.Subject(), ExpiresAt: credential.ExpiresAt}, nil
 }
 
 // Attach implements transport.Visitor.
@@ -99,7 +99,7 @@ func (v *visitor) Watch(ended func(reason string)) (stop func()) {
 	if v.viewer.Anonymous() {
 		return func() {}
 	}
-	return v.sessions.Watch(v.viewer.Session, func(reason session.Reason) { ended(string(reason)) })
+	return v.sessions.WatchViewer(v.viewer, func(reason session.Reason) { ended(string(reason)) })
 }
 
 // bearer returns the token of an Authorization header, "" when there is no header.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gatehouse/internal/cache"
@@ -18,8 +19,17 @@ const verifiedTTL = time.Minute
 
 // Credential is what a request was admitted by.
 type Credential struct {
-	ExpiresAt time.Time // of the access token; a connection must show a new one until then
+	ExpiresAt time.Time // of the access token; a connection must show a new one until then. Zero: never
 	Session   viewer.SessionID
+	Machine   viewer.MachineID // in place of a session
+}
+
+// Subject names what was admitted: the same for each token of a session or a machine.
+func (c Credential) Subject() string {
+	if c.Machine != "" {
+		return string(c.Machine)
+	}
+	return string(c.Session)
 }
 
 // verified is what remains of an access token once its signature was checked.
@@ -29,6 +39,9 @@ type verified struct {
 	Version   int64
 	ExpiresAt time.Time // with leeway
 	Shown     time.Time // exp as the token says
+
+	Client viewer.MachineID // of a service account, which has no session
+	Scopes []viewer.Scope
 }
 
 // record is what decides about each request of a session. Its slices are shared: read only.
@@ -43,6 +56,12 @@ type record struct {
 	Active     bool   // the account is
 	Verified   bool
 	Roles      []viewer.Role
+
+	Actor    viewer.UserID  // the administrator who acts as User
+	ReadOnly bool           // Actor may change nothing
+	Hash     []byte         // of an API key
+	Scopes   []viewer.Scope // of a machine
+	EndsAt   time.Time      // of an API key; zero: never
 }
 
 func newVerified(now func() time.Time) (*cache.Layer[token.OpaqueHash, verified], error) {
@@ -54,7 +73,7 @@ func newVerified(now func() time.Time) (*cache.Layer[token.OpaqueHash, verified]
 
 func newRecords(remote *cache.Remote, notices Notices, o Options) (*cache.Layer[viewer.SessionID, record], error) {
 	return cache.New(remote, notices, cache.Options[viewer.SessionID, record]{
-		Name: "sessions", TTL: o.RecordTTL, MaxBytes: 32 << 20, NeverStale: true, Now: o.Now,
+		Name: "sessions", Schema: 2, TTL: o.RecordTTL, MaxBytes: 32 << 20, NeverStale: true, Now: o.Now,
 		Weigh: func(viewer.SessionID, record) int { return 512 },
 		Key:   func(id viewer.SessionID) string { return string(id) },
 	})
@@ -62,7 +81,7 @@ func newRecords(remote *cache.Remote, notices Notices, o Options) (*cache.Layer[
 
 // loadRecord reads a record for the cache.
 func (s *Sessions) loadRecord(ctx context.Context, id viewer.SessionID) (record, error) {
-	rec, err := selectRecordOf(ctx, s.db, id)
+	rec, err := readRecord(ctx, s.db, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return record{}, cache.ErrAbsent
 	}
@@ -71,8 +90,11 @@ func (s *Sessions) loadRecord(ctx context.Context, id viewer.SessionID) (record,
 
 // Authenticate returns on whose behalf a request with accessToken is made. Roles, level and state are
 // those of the session's record, not those that the token was issued with. Its fault is
-// UNAUTHENTICATED, with a sentence for each reason.
+// UNAUTHENTICATED, with a sentence for each reason. An API key may stand in place of an access token.
 func (s *Sessions) Authenticate(ctx context.Context, accessToken string) (viewer.Viewer, Credential, error) {
+	if strings.HasPrefix(accessToken, keyPrefix) {
+		return s.byKey(ctx, accessToken)
+	}
 	claims, err := s.verify(ctx, accessToken)
 	if err != nil {
 		return viewer.Viewer{}, Credential{}, err
@@ -80,6 +102,9 @@ func (s *Sessions) Authenticate(ctx context.Context, accessToken string) (viewer
 	now := s.o.Now()
 	if !now.Before(claims.ExpiresAt) {
 		return viewer.Viewer{}, Credential{}, unauthenticated("The access token has expired.", token.ErrExpired)
+	}
+	if claims.Client != "" {
+		return s.byClient(ctx, claims)
 	}
 	rec, err := s.record(ctx, claims.Session)
 	if err != nil {
@@ -89,10 +114,14 @@ func (s *Sessions) Authenticate(ctx context.Context, accessToken string) (viewer
 		return viewer.Viewer{}, Credential{}, err
 	}
 	s.seen.mark(claims.Session, rec.LastSeenAt, now)
-	return viewer.Viewer{
+	who := viewer.Viewer{
 		User: rec.User, Session: claims.Session, Level: rec.Level, Methods: rec.Methods,
 		AuthTime: rec.AuthTime, Roles: rec.Roles, Verified: rec.Verified,
-	}, Credential{ExpiresAt: claims.Shown, Session: claims.Session}, nil
+	}
+	if rec.Actor != "" {
+		who.Actor, who.ReadOnly, who.Scopes = rec.Actor, rec.ReadOnly, viewer.Impersonating()
+	}
+	return who, Credential{ExpiresAt: claims.Shown, Session: claims.Session}, nil
 }
 
 // verify checks the signature of an access token, at most once a minute for the same token.
@@ -104,6 +133,12 @@ func (s *Sessions) verify(ctx context.Context, accessToken string) (verified, er
 		claims, err := s.checkSignature(ctx, accessToken)
 		if err != nil {
 			return verified{}, err
+		}
+		if claims.ClientID != "" {
+			return verified{
+				Client: viewer.MachineID(claims.ClientID), Scopes: splitScopes(strings.Join(claims.Scope, " ")), Version: claims.Version,
+				ExpiresAt: claims.ExpiresAt.Add(token.DefaultLeeway), Shown: claims.ExpiresAt,
+			}, nil
 		}
 		return verified{
 			Session: viewer.SessionID(claims.Session), User: viewer.UserID(claims.Subject), Version: claims.Version,

@@ -58,7 +58,7 @@ func (s *Sessions) flushSeen(ctx context.Context) error {
 		err := s.db.Update(ctx, func(tx *store.Tx) error {
 			for _, id := range part {
 				at := pending[id]
-				if _, err := tx.Exec(ctx, markSeen, store.At(at), id, store.At(at.Add(-seenEvery))); err != nil {
+				if _, err := tx.Exec(ctx, markOf(id), store.At(at), id, store.At(at.Add(-seenEvery))); err != nil {
 					return err
 				}
 			}

@@ -35,6 +35,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/internal/cache"
+	"gatehouse/internal/limit"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
@@ -63,6 +64,9 @@ const (
 	AccountDisabled Reason = "ACCOUNT_DISABLED"
 	Replaced        Reason = "REPLACED" // the user signed in too many times
 	Expired         Reason = "EXPIRED"
+
+	// RolesChanged ends what was opened with other roles; the session itself goes on.
+	RolesChanged Reason = "ROLES_CHANGED"
 )
 
 // Device is what the client says of the machine it runs on; both parts may be empty.
@@ -96,6 +100,9 @@ type Session struct {
 	ExpiresAt  time.Time // when it ends unless it is renewed
 	RevokedAt  time.Time // zero while it lives
 	Reason     Reason    // why it was revoked
+
+	Actor    viewer.UserID // the administrator who acts as User; "": the person themself
+	ReadOnly bool          // Actor may change nothing
 }
 
 // Tokens is what the holder of a session is given.
@@ -133,6 +140,8 @@ type Event struct {
 	Network string
 	Reason  Reason
 	Count   int // sessions concerned
+	Refused bool
+	Details map[string]string // more than the fields above; no secrets, no addresses
 }
 
 // Audit writes e in tx; it stands here because session may not know the package that keeps events.
@@ -143,7 +152,18 @@ const (
 	ActionReused  = "session.reused"
 	ActionRevoked = "session.revoked"
 	ActionRotated = "keys.rotated"
+
+	ActionKeyCreated     = "apikey.created"
+	ActionKeyRevoked     = "apikey.revoked"
+	ActionServiceCreated = "service.created"
+	ActionServiceRotated = "service.rotated"
+	ActionServiceDeleted = "service.deleted"
+	ActionGranted        = "client.granted"
+	ActionGrantRefused   = "client.refused"
 )
+
+// MachineTTL is the life of an access token of a service account.
+const MachineTTL = 10 * time.Minute
 
 // Options tunes Sessions. Issuer and Audience are required; the rest has a good default at zero.
 type Options struct {
@@ -157,7 +177,9 @@ type Options struct {
 	Grace       time.Duration // in which a used refresh token gives its successor again; 0: 10 s; below 0: none
 	RecordTTL   time.Duration // how long a session's record is kept unless it changes; 0: 10 s
 	MaxPerUser  int           // live sessions; 0: 100
+	Environment Environment   // in API keys; "": Test
 
+	Limiter *limit.Limiter   // of the token endpoint; nil: no limits
 	Now    func() time.Time // nil: time.Now
 	Audit  Audit            // nil: events are dropped
 	Logger *slog.Logger     // nil: silent
@@ -171,6 +193,7 @@ func (o Options) withDefaults() Options {
 	o.Grace = orDefault(o.Grace, 10*time.Second)
 	o.RecordTTL = orDefault(o.RecordTTL, 10*time.Second)
 	o.MaxPerUser = orDefault(o.MaxPerUser, 100)
+	o.Environment = orDefault(o.Environment, Test)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
