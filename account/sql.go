@@ -27,6 +27,8 @@ var (
 	updateStatus   = store.SQL(`UPDATE users SET status = ?, version = version + 1, updated_at = ? WHERE id = ?`)
 	lockVersion    = store.SQL(`SELECT version FROM users WHERE id = ?`).
 			On(store.Postgres, `SELECT version FROM users WHERE id = ? FOR SHARE`)
+	lockAdmins = store.SQL(`SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id`).
+			On(store.Postgres, `SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id FOR UPDATE`)
 	verifyEmail = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
 		WHERE id = ?`)
 )

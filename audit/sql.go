@@ -7,11 +7,13 @@ import (
 	"gatehouse/internal/store"
 )
 
+const columns = `id, at, action, outcome, actor, subject, session_id, network, request_id, details`
+
 var (
 	insertEvent = store.SQL(`INSERT INTO audit_events
 		(id, at, action, outcome, actor, subject, session_id, network, request_id, details)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
-	selectByUser = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
+	selectByUser = store.SQL(`SELECT ` + columns + `
 		FROM audit_events WHERE subject = ? ORDER BY id DESC LIMIT ?`)
 )
 

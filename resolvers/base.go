@@ -65,6 +65,10 @@ func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
 			return nil, fault.Missing("object")
 		}
 		return s, err
+	case "key":
+		return r.Sessions.APIKey(ctx, by, viewer.MachineID(id))
+	case "svc":
+		return r.Sessions.ServiceAccount(ctx, by, viewer.MachineID(id))
 	}
 	return nil, fault.Missing("object")
 }

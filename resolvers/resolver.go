@@ -6,12 +6,15 @@
 package resolvers
 
 import (
+	"context"
 	"time"
 
 	"gatehouse/account"
+	"gatehouse/audit"
 	"gatehouse/graph"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/limit"
+	"gatehouse/internal/viewer"
 	"gatehouse/login"
 	"gatehouse/queue"
 	"gatehouse/session"
@@ -26,6 +29,10 @@ type Resolver struct {
 	Files    *blob.Store
 	Signer   blob.Signer
 	Limiter  *limit.Limiter
+	Audit    *audit.Log
+
+	// HasFactor reports whether an account has a second factor; nil: none has.
+	HasFactor func(ctx context.Context, id viewer.UserID) (bool, error)
 
 	PublicURL string           // where links to artifacts begin, without a slash at the end
 	Version   string           // of the program
@@ -43,6 +50,7 @@ type (
 	sessionResolver       struct{ *Resolver }
 	sessionTokensResolver struct{ *Resolver }
 	jobResolver           struct{ *Resolver }
+	auditEventResolver    struct{ *Resolver }
 )
 
 // Mutation returns the resolvers of mutations.
