@@ -114,7 +114,9 @@ func (r *userResolver) ServiceAccounts(ctx context.Context, obj *account.User) (
 	return c, nil
 }
 
-func cursorAt(at time.Time, id string) string { return page.Cursor{Key: at.UnixMicro(), ID: id}.String() }
+func cursorAt(at time.Time, id string) string {
+	return page.Cursor{Key: at.UnixMicro(), ID: id}.String()
+}
 
 func scopesOf(names []string) []viewer.Scope {
 	scopes := make([]viewer.Scope, len(names))

@@ -75,6 +75,7 @@ func (a *app) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /schema.graphql", serveText("application/graphql; charset=utf-8", schema.SDL()))
 	mux.HandleFunc("GET /.well-known/jwks.json", a.serveJWKS)
 	mux.HandleFunc("GET /.well-known/openid-configuration", a.serveDiscovery)
+	mux.HandleFunc("POST /oauth/token", a.serveToken)
 	mux.HandleFunc("GET /artifacts/{id}", a.serveArtifact)
 	if a.outbox != nil {
 		page := a.outbox.Page()
@@ -205,6 +206,10 @@ func (a *app) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": a.keys.Set().Algorithms(),
 		"response_types_supported":              []string{},
+		"token_endpoint":                        a.settings.PublicURL + "/oauth/token",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
+		"grant_types_supported":                 grantTypes,
+		"scopes_supported":                      scopeNames(),
 	})
 }
 

@@ -180,9 +180,9 @@ type Options struct {
 	Environment Environment   // in API keys; "": Test
 
 	Limiter *limit.Limiter   // of the token endpoint; nil: no limits
-	Now    func() time.Time // nil: time.Now
-	Audit  Audit            // nil: events are dropped
-	Logger *slog.Logger     // nil: silent
+	Now     func() time.Time // nil: time.Now
+	Audit   Audit            // nil: events are dropped
+	Logger  *slog.Logger     // nil: silent
 }
 
 func (o Options) withDefaults() Options {

@@ -36,8 +36,8 @@ var (
 	selectActing = store.SQL(`SELECT id FROM sessions WHERE actor_id = ? AND revoked_at IS NULL`)
 	selectLastOn = store.SQL(`SELECT max(id) FROM sessions
 		WHERE user_id = ? AND COALESCE(device_id, '') = ? AND actor_id IS NULL`)
-	markSeen     = store.SQL(`UPDATE sessions SET last_seen_at = ? WHERE id = ? AND last_seen_at <= ?`)
-	endMany      = store.SQL(`UPDATE sessions SET revoked_at = ?, revoked_reason = ?, version = version + 1
+	markSeen = store.SQL(`UPDATE sessions SET last_seen_at = ? WHERE id = ? AND last_seen_at <= ?`)
+	endMany  = store.SQL(`UPDATE sessions SET revoked_at = ?, revoked_reason = ?, version = version + 1
 		WHERE revoked_at IS NULL AND id IN (?*)`)
 	deleteExpired = store.SQL(`DELETE FROM sessions WHERE id IN
 		(SELECT id FROM sessions WHERE expires_at < ? ORDER BY expires_at LIMIT 500)`)

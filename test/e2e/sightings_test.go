@@ -97,6 +97,9 @@ func (d *deployment) searchLog(p *process) {
 
 func (d *deployment) searchFolder() {
 	err := filepath.WalkDir(d.data, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && path == filepath.Join(d.data, "outbox") {
+			return filepath.SkipDir // the page of development, which shows what was sent
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}
