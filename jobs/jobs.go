@@ -11,12 +11,15 @@ import (
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/queue"
+	"gatehouse/vault"
 )
 
-// Parts are what the kinds work with; all are required.
+// Parts are what the kinds work with; all but Vault are required.
 type Parts struct {
 	Ring *secret.Keyring // opens letters
 	Post *notify.Post
+
+	Vault *vault.Vault // seals values anew; nil: there is no such kind
 }
 
 // Options tunes the kinds; the zero value is a good default.
@@ -31,8 +34,12 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return []queue.Definition{
+	kinds := []queue.Definition{
 		processCSVs(newFetcher(o.AllowPrivate)),
 		deliverMessages(parts.Ring, parts.Post, o.Now),
 	}
+	if parts.Vault != nil {
+		kinds = append(kinds, reencrypts(parts.Vault))
+	}
+	return kinds
 }

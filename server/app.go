@@ -110,11 +110,8 @@ func (a *app) openStore(ctx context.Context) error {
 	if err := writable(s.Data); err != nil {
 		return err
 	}
-	root, err := rootKey(s)
+	keys, err := roots(s)
 	if err != nil {
-		return err
-	}
-	if a.secrets, err = newSecrets(root); err != nil {
 		return err
 	}
 	if s.sqlite() && len(s.RedisURL) == 0 && !s.beside {
@@ -136,6 +133,9 @@ func (a *app) openStore(ctx context.Context) error {
 	}
 	a.onClose(func() { _ = a.db.Close() })
 	if err := a.db.Migrate(ctx); err != nil {
+		return err
+	}
+	if a.secrets, err = openSecrets(ctx, a.db, keys); err != nil {
 		return err
 	}
 	a.files, err = blob.Open(filepath.Join(s.Data, "files"))
@@ -285,7 +285,7 @@ func (a *app) openQueue(workers int) (err error) {
 	if a.workRedis != nil {
 		wire = transport.Redis(a.workRedis, transport.Options{Namespace: s.Namespace, Logger: a.logger})
 	}
-	kinds := jobs.Kinds(jobs.Parts{Ring: a.secrets.ring, Post: a.post}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
+	kinds := jobs.Kinds(jobs.Parts{Ring: a.secrets.ring, Post: a.post, Vault: a.secrets.vault}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
 		Workers: workers, Shutdown: s.ShutdownTimeout, Logger: a.logger,
 	})

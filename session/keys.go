@@ -336,5 +336,10 @@ func (k *Keys) retireTx(ctx context.Context, tx *store.Tx, public token.PublicKe
 	return nil
 }
 
+// Sealed lists the sealed columns of this package: the signing keys.
+func Sealed() []secret.Column {
+	return []secret.Column{{Table: "signing_keys", ID: "id", Name: "sealed", Where: "state <> 'LOCK'", Place: keyPlace}}
+}
+
 // keyPlace names the row that a sealed key belongs to.
 func keyPlace(id string) []byte { return []byte("signing_keys/" + id) }

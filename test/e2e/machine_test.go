@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -555,4 +556,79 @@ func TestAnImpersonationIsReadOnlyToldListedAndEndsWithTheRole(t *testing.T) {
 			t.Errorf("impersonating oneself: %v", a)
 		}
 	})
+}
+
+// otherKey is a second secret key.
+const otherKey = "_v38-_r5-Pf29fTz8vHw7-7t7Ovq6ejn5uXk4-Lh4N8"
+
+func TestTheSecretKeyIsChangedWithoutLosingAnAccountOrASession(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		restart := func(flags ...string) {
+			t.Helper()
+			for _, p := range append(d.servers, d.workers...) {
+				if p.alive() {
+					p.stop()
+				}
+			}
+			servers, workers := len(d.servers), len(d.workers)
+			d.secrets = flags
+			d.servers, d.workers = nil, nil
+			for range servers {
+				if d.redis == "" {
+					d.addServer("--workers", "4", "--addr", strings.TrimPrefix(d.publicURL, "http://"))
+				} else {
+					d.addServer("--workers", "0")
+				}
+			}
+			for range workers {
+				d.addWorker()
+			}
+		}
+		made := strings.TrimSpace(readFile(t, d.data+"/secret.key"))
+		d.seen.add("secret key", key)
+		d.seen.add("secret key", otherKey)
+		ada := d.person()
+		ada.url = d.publicURL
+		_, machine := ada.apiKey("jobs:run")
+		first := ada.process(vars{"text": "a\n1\n"})
+		ada.awaitState(first.ID, "SUCCEEDED")
+
+		restart("GATEHOUSE_SECRET_KEY="+key, "GATEHOUSE_SECRET_KEY_OLDER="+made)
+		at := func(c *client) *client { return c.at(d.servers[0]) }
+		if !at(ada).signedIn() || !at(machine).holds() {
+			t.Error("a session or key did not outlive the change")
+		}
+		at(ada).again()
+		out := d.command("keys", "rotate", "--at-rest").must()
+		if !strings.Contains(out, "succeeded") || !strings.Contains(out, "Nothing is sealed with a former key any more") {
+			t.Errorf("keys rotate --at-rest said %q", out)
+		}
+		restart("GATEHOUSE_SECRET_KEY=" + key)
+		back := at(ada)
+		back.renew()
+		if got := ask[struct{ Me struct{ ID, Email string } }](back, `{ me { id email } }`, nil).Me; got.Email != ada.email {
+			t.Errorf("after the change the account is %+v", got)
+		}
+		back.again()
+		back.fetch(back.job(first.ID).Artifacts[0])
+
+		wrong := d.command("serve", "--addr", freeAddr(t))
+		wrong.env = append(wrong.env, "GATEHOUSE_SECRET_KEY="+otherKey)
+		if d.redis == "" {
+			d.servers[0].stop()
+		}
+		if out, code := wrong.run(); code == 0 || !strings.Contains(out, "secret-key-older") {
+			t.Errorf("with another secret key it ended with %d and said %q", code, out)
+		}
+	})
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
