@@ -63,10 +63,12 @@ type app struct {
 	outbox    *notify.Outbox // of development without a mail server; else nil
 	queue     *queue.Queue
 	edge      *edge.Handler
-	listener  net.Listener
-	server    *http.Server
-	draining  atomic.Bool
-	closers   []func() // what was opened, in order
+
+	firstAdmin *firstAdmin // nil: there is an administrator, or no link is wanted
+	listener   net.Listener
+	server     *http.Server
+	draining   atomic.Bool
+	closers    []func() // what was opened, in order
 }
 
 // newApp builds the program. On an error it has closed what it had opened.

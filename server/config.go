@@ -44,6 +44,7 @@ type Settings struct {
 	SMSFields         string        `name:"sms-fields" help:"The names of the vendor's fields, from=From,to=To,body=Body when left out."`
 	SecretKey         string        `help:"32 random bytes in base64url, from which all keys at rest are made. Made in the data folder in development."`
 	SecretKeyOlder    string        `help:"Former secret keys, separated by commas: what they sealed can still be read. See keys rotate --at-rest."`
+	FirstAdminLink    bool          `help:"While there is no administrator, log a link at the start by which the first one is made, once."`
 	SigningAlgorithm  string        `enum:"EdDSA,ES256,RS256" default:"EdDSA" help:"Of access tokens: EdDSA, ES256 or RS256."`
 	AllowedOrigins    []string      `help:"Other origins whose pages may call the API, e.g. https://app.example.com."`
 	TrustedProxies    []string      `help:"Networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8."`
@@ -327,6 +328,7 @@ func (s Settings) masked() []string {
 		"sms-fields          " + s.SMSFields,
 		"secret-key          " + hidden(s.SecretKey),
 		"secret-key-older    " + hidden(s.SecretKeyOlder),
+		fmt.Sprintf("first-admin-link    %t", s.FirstAdminLink),
 		"signing-algorithm   " + s.SigningAlgorithm,
 		"allowed-origins     " + strings.Join(s.AllowedOrigins, ","),
 		"trusted-proxies     " + strings.Join(s.TrustedProxies, ","),

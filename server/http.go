@@ -77,6 +77,10 @@ func (a *app) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /.well-known/openid-configuration", a.serveDiscovery)
 	mux.HandleFunc("POST /oauth/token", a.serveToken)
 	mux.HandleFunc("GET /artifacts/{id}", a.serveArtifact)
+	if a.firstAdmin != nil {
+		mux.Handle("GET "+firstAdminPath, a.firstAdmin)
+		mux.Handle("POST "+firstAdminPath, a.firstAdmin)
+	}
 	if a.outbox != nil {
 		page := a.outbox.Page()
 		mux.Handle("GET /outbox", page)

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"time"
 
+	"gatehouse/internal/fault"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 )
@@ -226,4 +227,21 @@ func (v *Vault) rows(ctx context.Context) (total int64, err error) {
 		total += n
 	}
 	return total, nil
+}
+
+// OnceTx marks that what name tells of has happened, if tx commits. It happens once in a deployment:
+// a second time, also at the same moment on another server, is WRONG_STATE.
+func (v *Vault) OnceTx(ctx context.Context, tx *store.Tx, name string) error {
+	sealed, err := v.ring.Seal(nil, place(name))
+	if err != nil {
+		return err
+	}
+	inserted, err := tx.Exec(ctx, insertKey, name, sealed, store.At(v.now()))
+	if err != nil {
+		return fmt.Errorf("mark %q: %w", name, err)
+	}
+	if inserted == 0 {
+		return fault.New(fault.WrongState, "", "This has been done already.")
+	}
+	return nil
 }

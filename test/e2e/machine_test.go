@@ -6,12 +6,15 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+
+	"gatehouse/test/services"
 )
 
 const (
@@ -574,12 +577,15 @@ func TestTheSecretKeyIsChangedWithoutLosingAnAccountOrASession(t *testing.T) {
 			servers, workers := len(d.servers), len(d.workers)
 			d.secrets = flags
 			d.servers, d.workers = nil, nil
-			for range servers {
-				if d.redis == "" {
-					d.addServer("--workers", "4", "--addr", strings.TrimPrefix(d.publicURL, "http://"))
-				} else {
-					d.addServer("--workers", "0")
+			for i := range servers {
+				var more []string
+				if i == 0 { // links begin there
+					more = append(more, "--addr", strings.TrimPrefix(d.publicURL, "http://"))
 				}
+				if d.redis != "" {
+					more = append(more, "--workers", "0")
+				}
+				d.addServer(more...)
 			}
 			for range workers {
 				d.addWorker()
@@ -631,4 +637,82 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(content)
+}
+
+var firstAdminLink = regexp.MustCompile(`link="?(http://[^ "]+)`)
+
+func TestTheLinkOfTheFirstStartMakesOneAdministratorAndNoSecond(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		d.addServer("--first-admin-link", "--workers", "4", "--data", t.TempDir(), "--database-url", d.databaseFor(t))
+		p := last(d.servers)
+		link := p.log.await(firstAdminLink, p.ended, patience)
+		if link == nil {
+			t.Fatal("no link was logged")
+		}
+		address, _ := url.Parse(link[1])
+		here := p.url + "/first-admin"
+		c := newClient(t, p.url, d.seen)
+		if status, page := c.get(here + "?" + address.RawQuery); status != http.StatusOK || !strings.Contains(string(page), "<form") {
+			t.Fatalf("the link shows %d %s", status, page)
+		}
+		if status, page := c.get(here + "?token=wrong"); status != http.StatusNotFound || strings.Contains(string(page), "<form") {
+			t.Errorf("a wrong link shows %d %s", status, page)
+		}
+		post := func(token, email, password string) int {
+			response, err := c.http.PostForm(here, url.Values{"token": {token}, "email": {email}, "password": {password}})
+			if err != nil {
+				t.Error(err)
+				return 0
+			}
+			defer response.Body.Close()
+			return response.StatusCode
+		}
+		token := address.Query().Get("token")
+		if status := post("wrong", d.seen.email(), d.seen.password()); status != http.StatusNotFound {
+			t.Errorf("a wrong token: %d", status)
+		}
+		if status := post(token, d.seen.email(), "short"); status != http.StatusUnprocessableEntity {
+			t.Errorf("a weak password: %d", status)
+		}
+		statuses := make(chan int)
+		emails := []string{d.seen.email(), d.seen.email(), d.seen.email()}
+		password := d.seen.password()
+		for _, email := range emails {
+			go func() { statuses <- post(token, email, password) }()
+		}
+		made := 0
+		for range emails {
+			if <-statuses == http.StatusOK {
+				made++
+			}
+		}
+		if made != 1 {
+			t.Errorf("%d administrators were made at once", made)
+		}
+		if status, _ := c.get(here + "?token=" + token); status != http.StatusNotFound {
+			t.Errorf("the used link answers %d", status)
+		}
+		admins := 0
+		for _, email := range emails {
+			c.email, c.password, c.access = email, password, ""
+			if a := c.tryLogin(password); a.userError() == "" {
+				c.enter(into[struct{ Login signIn }](t, a).Login)
+				if c.say(`{ users { totalCount } }`, nil).code() == "" {
+					admins++
+				}
+			}
+		}
+		if admins != 1 {
+			t.Errorf("%d of those who tried are administrators", admins)
+		}
+	})
+}
+
+// databaseFor returns an empty database of the kind that d has.
+func (d *deployment) databaseFor(t *testing.T) string {
+	if d.redis == "" {
+		return "sqlite:" + t.TempDir() + "/first.db"
+	}
+	return services.Postgres(t)
 }
