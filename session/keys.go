@@ -131,7 +131,7 @@ func (k *Keys) rotateTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, fre
 	case held.current == nil || held.next == nil:
 		return errNoKeys
 	case len(held.retired) >= maxRetired:
-		return fault.New(fault.WrongState, "", "Too many keys were retired a moment ago. Try again in ten minutes.")
+		return fault.New(fault.WrongState, "", "Too many keys were retired a moment ago. Try again in half an hour.")
 	}
 	if err := k.retireTx(ctx, tx, held.current.Public(), now); err != nil {
 		return err

@@ -1,4 +1,5 @@
-// Package session knows who is signed in, on what device, and until when.
+// Package session knows who is signed in, on what device, and until when; and which machines may act
+// for whom.
 //
 // # A session
 //
@@ -14,6 +15,12 @@
 // transaction, makes every server forget the record right after the commit, and once more a second
 // later: the second time makes up for a crash or a Redis that did not answer, and carries what another
 // program on the same database has changed. [Sessions.Watch] tells long connections.
+//
+// # Machines
+//
+// An API key acts for its owner, a service account for itself, each within its scopes and never beyond
+// its owner's ([Sessions.CreateAPIKey], [Sessions.CreateServiceAccount], [Sessions.Grant]). Their records
+// lie beside those of sessions and end by the same notices.
 //
 // # Bounds
 //
