@@ -14,6 +14,7 @@ import (
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
+	"gatehouse/session"
 )
 
 // FactorID names a second factor, "fac_…".
@@ -170,6 +171,16 @@ func (a *Accounts) RemoveFactor(ctx context.Context, by viewer.Viewer, id Factor
 	})
 }
 
+// ResetFactors is ResetFactorsTx for an owner who has lost their factors; it ends their sessions too.
+func (a *Accounts) ResetFactors(ctx context.Context, by viewer.Viewer, id viewer.UserID) error {
+	return a.db.Update(ctx, func(tx *store.Tx) error {
+		if err := a.ResetFactorsTx(ctx, tx, by, id); err != nil {
+			return err
+		}
+		return a.sessions.RevokeAllTx(ctx, tx, by, id, session.RevokedByAdmin)
+	})
+}
+
 // ResetFactorsTx takes all factors, recovery codes, trusted devices and open challenges from user; by is
 // an administrator or the server. The caller has locked nothing and ends the sessions if it wants to.
 // Faults: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.
@@ -310,11 +321,11 @@ func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Le
 		return err
 	}
 	if by.Level < level {
-		enrolled, err := store.All(ctx, a.db, selectKinds, store.Value[string], by.User, by.User)
+		enrolled, err := a.HasFactor(ctx, by.User)
 		if err != nil {
-			return fmt.Errorf("read factors of %s: %w", by.User, err)
+			return err
 		}
-		if len(enrolled) > 0 {
+		if enrolled {
 			return stepUp("Confirm with a second factor to do this.")
 		}
 		if maxAge == 0 || maxAge > Freshness {
@@ -325,6 +336,15 @@ func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Le
 		return stepUp("Confirm that it is you to do this.")
 	}
 	return nil
+}
+
+// HasFactor reports whether user has a second factor, usable or not.
+func (a *Accounts) HasFactor(ctx context.Context, user viewer.UserID) (bool, error) {
+	enrolled, err := store.All(ctx, a.db, selectKinds, store.Value[string], user, user)
+	if err != nil {
+		return false, fmt.Errorf("read factors of %s: %w", user, err)
+	}
+	return len(enrolled) > 0, nil
 }
 
 func stepUp(message string) error {

@@ -310,6 +310,9 @@ func (a *Accounts) dropWaysInTx(ctx context.Context, tx *store.Tx, user viewer.U
 	if err := a.dropFactorsTx(ctx, tx, user); err != nil {
 		return err
 	}
+	if err := a.sessions.EndMachinesTx(ctx, tx, viewer.Viewer{User: user}, user, time.Time{}); err != nil {
+		return err
+	}
 	return a.voidTx(ctx, tx, user)
 }
 
