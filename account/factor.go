@@ -317,8 +317,8 @@ func (a *Accounts) Enrollable() []Method {
 // no bound. Who has no second factor cannot reach AAL2: for them a first factor shown within
 // [Freshness] stands in. Faults: UNAUTHENTICATED, STEP_UP_REQUIRED.
 func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Level, maxAge time.Duration) error {
-	if err := by.SignedIn(); err != nil || by.System {
-		return err
+	if err := by.Person(); err != nil || by.System {
+		return err // no step-up would help whoever is not the person
 	}
 	if by.Level < level {
 		enrolled, err := a.HasFactor(ctx, by.User)
@@ -355,8 +355,8 @@ func stepUp(message string) error {
 
 // mayEnroll returns why by may not enrol a factor of method now, nil if they may.
 func (a *Accounts) mayEnroll(ctx context.Context, by viewer.Viewer, m Method) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	if err := a.Assure(ctx, by, viewer.AAL2, Freshness); err != nil {
 		return err
@@ -538,8 +538,8 @@ func factorPlace(id FactorID, column string) []byte {
 
 // pending returns the factor id of by that waits to be confirmed. Fault: NOT_FOUND.
 func (a *Accounts) pending(ctx context.Context, by viewer.Viewer, id FactorID, kind FactorKind) (factorRow, error) {
-	if by.User == "" {
-		return factorRow{}, fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return factorRow{}, err
 	}
 	r, err := store.One(ctx, a.db, selectFactor, scanFactor, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil &&

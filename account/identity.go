@@ -104,8 +104,8 @@ func (a *Accounts) Identity(ctx context.Context, by viewer.Viewer, id IdentityID
 // Unlink takes the identity id, which is one of by's own, from the account. The last way in stays.
 // Faults: UNAUTHENTICATED, NOT_FOUND, LAST_WAY_IN.
 func (a *Accounts) Unlink(ctx context.Context, by viewer.Viewer, id IdentityID, title string) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	return a.db.Update(ctx, func(tx *store.Tx) error {
 		user, hasPassword, err := a.lockTx(ctx, tx, selectLocked, by.User)

@@ -114,11 +114,8 @@ func (a *Accounts) rehash(ctx context.Context, r secretRow, secret string) {
 // WEAK_PASSWORD at newPassword; RATE_LIMITED; UNAVAILABLE; WRONG_STATE when the password was changed
 // meanwhile.
 func (a *Accounts) ChangePassword(ctx context.Context, by viewer.Viewer, current, fresh string) error {
-	if err := by.Person(); err != nil {
+	if err := by.InPerson(); err != nil {
 		return err
-	}
-	if by.User == "" {
-		return fault.SignIn()
 	}
 	r, err := store.One(ctx, a.db, selectSecret, scanSecret, by.User)
 	if err != nil {

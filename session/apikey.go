@@ -57,7 +57,7 @@ type KeyWish struct {
 // FORBIDDEN for a machine; REQUIRED, TOO_LONG and INVALID by field; WRONG_STATE when by has 50 keys.
 func (s *Sessions) CreateAPIKey(ctx context.Context, by viewer.Viewer, wish KeyWish) (APIKey, string, error) {
 	now := s.now()
-	if err := owns(by); err != nil {
+	if err := by.InPerson(); err != nil {
 		return APIKey{}, "", err
 	}
 	if err := checkMachine(by, wish.Name, wish.Scopes); err != nil {
@@ -192,17 +192,6 @@ func (r *record) machine(id viewer.MachineID, scopes []viewer.Scope) viewer.View
 	return viewer.Viewer{
 		User: r.User, Machine: id, Level: viewer.AAL1, Roles: r.Roles, Scopes: scopes, Verified: r.Verified,
 	}
-}
-
-// owns reports whether by is a person who may have machines.
-func owns(by viewer.Viewer) error {
-	if err := by.Person(); err != nil {
-		return err
-	}
-	if by.User == "" {
-		return fault.SignIn() // the server itself has none
-	}
-	return nil
 }
 
 // checkMachine returns the fault of a name or of scopes that by may not give.

@@ -30,7 +30,7 @@ func (s *Sessions) Revoke(ctx context.Context, by viewer.Viewer, id viewer.Sessi
 
 // RevokeOthers ends all sessions of by except the one that asks.
 func (s *Sessions) RevokeOthers(ctx context.Context, by viewer.Viewer) error {
-	if err := owns(by); err != nil {
+	if err := by.InPerson(); err != nil {
 		return err
 	}
 	return s.change(ctx, "revoke other sessions", func(tx *store.Tx) error {

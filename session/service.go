@@ -34,7 +34,7 @@ type ServiceAccount struct {
 // CreateServiceAccount makes a service account of by and returns it with the one showing of its
 // secret. Faults: those of [Sessions.CreateAPIKey]; WRONG_STATE when by has 20.
 func (s *Sessions) CreateServiceAccount(ctx context.Context, by viewer.Viewer, name string, scopes []viewer.Scope) (ServiceAccount, string, error) {
-	if err := owns(by); err != nil {
+	if err := by.InPerson(); err != nil {
 		return ServiceAccount{}, "", err
 	}
 	if err := checkMachine(by, name, scopes); err != nil {

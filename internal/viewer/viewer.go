@@ -108,6 +108,17 @@ func (v Viewer) Person() error {
 	return nil
 }
 
+// InPerson is Person for what only an account can do to itself: the server is refused as nobody.
+func (v Viewer) InPerson() error {
+	if err := v.Person(); err != nil {
+		return err
+	}
+	if v.User == "" {
+		return fault.SignIn()
+	}
+	return nil
+}
+
 // SignedIn returns UNAUTHENTICATED for nobody, and STEP_UP_REQUIRED for the holder of a suspended session.
 func (v Viewer) SignedIn() error {
 	switch {
