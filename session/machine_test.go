@@ -101,6 +101,55 @@ func TestNothingButTheWholeKeyOpens(t *testing.T) {
 	})
 }
 
+func TestMachinesMadeSinceAMomentEndAndTheirRecordsWithThem(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		owner, stranger := h.person(), h.person()
+		scopes := []viewer.Scope{viewer.RunJobs}
+		_, old := h.key(owner, KeyWish{Scopes: scopes})
+		_, others := h.key(stranger, KeyWish{Scopes: scopes})
+		h.clock.advance(time.Hour)
+		since := h.clock.now()
+		_, fresh := h.key(owner, KeyWish{Scopes: scopes})
+		service, secret, err := h.sessions.CreateServiceAccount(t.Context(), owner, "robot", scopes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		granted, err := h.sessions.Grant(t.Context(), GrantRequest{Client: service.ID, Secret: secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds := func(want ...bool) {
+			t.Helper()
+			for i, shown := range []string{old, others, fresh, granted.Access} {
+				if got := !h.holder(h.sessions, shown).Anonymous(); got != want[i] {
+					t.Errorf("credential %d holds: %t, want %t", i, got, want[i])
+				}
+			}
+		}
+		end := func(since time.Time) {
+			h.update(func(tx *store.Tx) error {
+				return h.sessions.EndMachinesTx(t.Context(), tx, viewer.Viewer{User: owner.User}, owner.User, since)
+			})
+		}
+		holds(true, true, true, true)
+		end(since)
+		holds(true, true, false, false)
+		end(time.Time{})
+		holds(false, true, false, false)
+	})
+}
+
+func TestAKeyIsGoodFromEveryDevice(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		_, shown := h.key(h.person(), KeyWish{Scopes: []viewer.Scope{viewer.RunJobs}})
+		for _, from := range []Origin{{DeviceID: "laptop", Agent: "curl/8"}, {DeviceID: "phone", Agent: "Mozilla/5.0 (Windows NT 10.0) Firefox/137.0"}} {
+			if v, _, err := h.sessions.Admit(t.Context(), shown, from); err != nil || v.Machine == "" {
+				t.Errorf("from %+v: %+v, %v", from, v, err)
+			}
+		}
+	})
+}
+
 func TestARevokedKeyIsRefusedByAServerThatHasItInMemory(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, h *house) {
 		owner, other := h.person(), h.server(nil, h.notices)

@@ -118,7 +118,13 @@ func refuseToMachine(t *testing.T, machine, owner *client) {
 		`mutation { revokeSession(input: {sessionId: "` + owner.session + `"}) { sessionId } }`,
 		`mutation { revokeOtherSessions { user { id } } }`,
 		`mutation { revokeAllSessions { user { id } } }`,
+		`mutation { enrollTotp { factorId } }`,
+		`mutation { startPasskeyRegistration(input: {}) { ceremonyId } }`,
+		`mutation { stepUp { challenge { id } } }`,
+		`mutation { updateProfile(input: {name: "Eve"}) { user { id } } }`,
+		`mutation { requestDataExport { userErrors { code } } }`,
 		`mutation { logout { sessionId } }`,
+		`mutation { resetUserFactors(input: {userId: "` + owner.user + `"}) { user { id } } }`,
 		`mutation { setUserRoles(input: {userId: "` + owner.user + `", roles: [ADMIN]}) { user { id } } }`,
 		`mutation { impersonateUser(input: {userId: "` + owner.user + `", reason: "why not"}) { outcome { accessToken } } }`,
 	} {
@@ -398,6 +404,9 @@ func TestAdministratorsFindChangeAndReleaseAccounts(t *testing.T) {
 		until(t, patience, "guessing is not slowed", func() bool { return stranger.tryLogin("not it at all").code() == "RATE_LIMITED" })
 		change(admin, "unlockUser", ada.user, "")
 		ada.login()
+		change(admin, "resetUserFactors", ada.user, "")
+		until(t, time.Second, "sessions outlive a reset of factors", func() bool { return !ada.signedIn() })
+		ada.login()
 
 		if a := admin.say(`mutation($id: ID!) { disableUser(input: {userId: $id}) { user { id } userErrors { code } } }`, vars{"id": admin.user}); a.userError() != "WRONG_STATE" {
 			t.Errorf("an administrator who disables themself: %v", a)
@@ -443,7 +452,7 @@ func checkAudit(t *testing.T, admin, ada *client) {
 			break
 		}
 	}
-	for _, action := range []string{"account.registered", "apikey.created", "account.disabled", "account.enabled", "account.unlocked", "session.revoked", "login.succeeded"} {
+	for _, action := range []string{"account.registered", "apikey.created", "account.disabled", "account.enabled", "account.unlocked", "factors.reset", "session.revoked", "login.succeeded"} {
 		if seen[action] == 0 {
 			t.Errorf("the audit of Ada lacks %s: %v", action, seen)
 		}
@@ -522,6 +531,11 @@ func TestAnImpersonationIsReadOnlyToldListedAndEndsWithTheRole(t *testing.T) {
 			for _, document := range []string{
 				`mutation { changePassword(input: {currentPassword: "x", newPassword: "Another, longer secret 7"}) { user { id } } }`,
 				`mutation { createApiKey(input: {name: "stays", scopes: ["jobs:run"]}) { key } }`,
+				`mutation { enrollTotp { factorId } }`,
+				`mutation { startPasskeyRegistration(input: {}) { ceremonyId } }`,
+				`mutation { stepUp { challenge { id } } }`,
+				`mutation { updateProfile(input: {name: "Eve"}) { user { id } } }`,
+				`mutation { requestDataExport { userErrors { code } } }`,
 				`mutation { revokeAllSessions { user { id } } }`,
 				`mutation { impersonateUser(input: {userId: "` + ada.user + `", reason: "chain"}) { outcome { accessToken } } }`,
 			} {
