@@ -149,7 +149,7 @@ func New(parts Parts, o Options) (*Accounts, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	index, err := hkdf.Key(sha256.New, parts.Root[:], nil, "gatehouse e-mail index", sha256.Size)
+	index, err := indexKey(parts.Root)
 	if err != nil {
 		return nil, fmt.Errorf("make accounts: %w", err)
 	}
@@ -183,7 +183,7 @@ func (a *Accounts) Get(ctx context.Context, id viewer.UserID) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("read account %s: %w", id, err)
 	}
-	return a.open(found)
+	return a.openCached(ctx, found)
 }
 
 // ByIDs returns those of ids that exist: from memory, then from Redis, then in one statement for every
@@ -195,7 +195,7 @@ func (a *Accounts) ByIDs(ctx context.Context, ids []viewer.UserID) (map[viewer.U
 	}
 	users := make(map[viewer.UserID]User, len(found))
 	for id, r := range found {
-		if users[id], err = a.open(r); err != nil {
+		if users[id], err = a.openCached(ctx, r); err != nil {
 			return nil, err
 		}
 	}
@@ -231,6 +231,23 @@ func (a *Accounts) changedTx(ctx context.Context, tx *store.Tx, id viewer.UserID
 		_ = a.rows.Invalidate(context.WithoutCancel(ctx), id)
 	})
 	return a.sessions.ForgetTx(ctx, tx, id)
+}
+
+// openCached unseals a row of the cache. One that a forgotten secret key sealed was sealed anew in the
+// database meanwhile.
+func (a *Accounts) openCached(ctx context.Context, r row) (User, error) {
+	user, err := a.open(r)
+	if !errors.Is(err, secret.ErrUnknownKey) {
+		return user, err
+	}
+	if err := a.rows.Invalidate(ctx, r.ID); err != nil {
+		return User{}, fmt.Errorf("read account %s: %w", r.ID, err)
+	}
+	fresh, err := store.One(ctx, a.db, selectByID, scanRow, r.ID)
+	if err != nil {
+		return User{}, fmt.Errorf("read account %s: %w", r.ID, err)
+	}
+	return a.open(fresh)
 }
 
 // open unseals a row.

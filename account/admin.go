@@ -31,7 +31,16 @@ func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.Use
 	names := roleNames(roles)
 	event := audit.Event{Action: audit.RolesChanged, By: by, Subject: id, Details: map[string]string{"roles": names}}
 	return a.administer(ctx, event, func(tx *store.Tx) (int64, error) {
-		return tx.Exec(ctx, updateRoles, names, store.At(a.now()), id)
+		if !slices.Contains(roles, viewer.Admin) {
+			if err := a.adminStaysTx(ctx, tx, by, id); err != nil {
+				return 0, err
+			}
+		}
+		changed, err := tx.Exec(ctx, updateRoles, names, store.At(a.now()), id)
+		if err != nil || slices.Contains(roles, viewer.Admin) {
+			return changed, err
+		}
+		return changed, a.sessions.EndImpersonationsTx(ctx, tx, by, id) // nobody acts as another without the role
 	})
 }
 
@@ -46,12 +55,27 @@ func (a *Accounts) Disable(ctx context.Context, by viewer.Viewer, id viewer.User
 	}
 	event := audit.Event{Action: audit.AccountDisabled, By: by, Subject: id}
 	return a.administer(ctx, event, func(tx *store.Tx) (int64, error) {
+		if err := a.adminStaysTx(ctx, tx, by, id); err != nil {
+			return 0, err
+		}
 		changed, err := tx.Exec(ctx, updateStatus, Disabled, store.At(a.now()), id)
 		if err != nil || changed == 0 {
 			return 0, err
 		}
 		return changed, a.sessions.RevokeAllTx(ctx, tx, by, id, session.AccountDisabled)
 	})
+}
+
+// RevokeSessions ends all sessions of the account id. by is an administrator. Faults: UNAUTHENTICATED,
+// FORBIDDEN, NOT_FOUND.
+func (a *Accounts) RevokeSessions(ctx context.Context, by viewer.Viewer, id viewer.UserID) error {
+	if err := administers(by); err != nil {
+		return err
+	}
+	if _, err := a.Get(ctx, id); err != nil {
+		return err
+	}
+	return a.sessions.RevokeAll(ctx, by, id)
 }
 
 // Enable lets a disabled account sign in again. Faults: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.
@@ -69,6 +93,9 @@ func (a *Accounts) Enable(ctx context.Context, by viewer.Viewer, id viewer.UserI
 func (a *Accounts) administer(ctx context.Context, event audit.Event, change func(*store.Tx) (int64, error)) error {
 	return a.db.Update(ctx, func(tx *store.Tx) error {
 		changed, err := change(tx)
+		if _, ok := fault.As(err); ok {
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", event.Action, event.Subject, err)
 		}
@@ -80,6 +107,22 @@ func (a *Accounts) administer(ctx context.Context, event audit.Event, change fun
 		}
 		return a.audit.RecordTx(ctx, tx, event)
 	})
+}
+
+// adminStaysTx locks the administrators until tx ends and refuses to take one from them who cannot be
+// spared: by must still be one, and id not the last. Two who take the role from each other
+// at once would leave nobody otherwise.
+func (a *Accounts) adminStaysTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, id viewer.UserID) error {
+	admins, err := store.All(ctx, tx, lockAdmins, store.Value[viewer.UserID])
+	switch {
+	case err != nil:
+		return fmt.Errorf("lock administrators: %w", err)
+	case !by.System && !slices.Contains(admins, by.User):
+		return fault.Denied("Only an administrator may do this.")
+	case len(admins) == 1 && admins[0] == id:
+		return fault.New(fault.WrongState, "", "This is the last administrator.")
+	}
+	return nil
 }
 
 func administers(by viewer.Viewer) error {

@@ -53,8 +53,8 @@ func (a *Accounts) RequestEmailChange(ctx context.Context, by viewer.Viewer, fre
 // just now, or know the password. Faults: UNAUTHENTICATED, STEP_UP_REQUIRED, INVALID_CREDENTIALS at
 // password, RATE_LIMITED, UNAVAILABLE.
 func (a *Accounts) confirm(ctx context.Context, by viewer.Viewer, secret string) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	if secret == "" {
 		if age := a.now().Sub(by.AuthTime); age <= freshFor {
@@ -79,8 +79,8 @@ func (a *Accounts) confirm(ctx context.Context, by viewer.Viewer, secret string)
 func (a *Accounts) ConfirmEmailChange(ctx context.Context, by viewer.Viewer, token, code string, from session.Origin) (User, error) {
 	shown := Shown{Token: token}
 	if token == "" && code != "" {
-		if by.User == "" {
-			return User{}, fault.SignIn()
+		if err := by.InPerson(); err != nil {
+			return User{}, err
 		}
 		owner, err := a.Get(ctx, by.User)
 		if err != nil {

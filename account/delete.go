@@ -81,8 +81,8 @@ func (a *Accounts) KeepAccount(ctx context.Context, by viewer.Viewer, token stri
 			return a.stayTx(ctx, tx, viewer.Viewer{User: user.ID}, user)
 		})
 	}
-	if by.User == "" {
-		return User{}, fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return User{}, err
 	}
 	var user User
 	err := a.db.Update(ctx, func(tx *store.Tx) (err error) {

@@ -26,8 +26,10 @@ const (
 func (a *Accounts) Identifier(email string) string { return hex.EncodeToString(a.emailIndex(email)) }
 
 // emailIndex is the keyed hash by which an address is found.
-func (a *Accounts) emailIndex(email string) []byte {
-	mac := hmac.New(sha256.New, a.index)
+func (a *Accounts) emailIndex(email string) []byte { return indexOf(a.index, email) }
+
+func indexOf(key []byte, email string) []byte {
+	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(canonical(email)))
 	return mac.Sum(nil)
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"gatehouse/audit"
-	"gatehouse/internal/fault"
 	"gatehouse/internal/limit"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
@@ -27,8 +26,8 @@ type ExportArgs struct{}
 // RequestExport starts a job that copies all that the deployment knows of by into a file, and mails a
 // link to it. Faults: UNAUTHENTICATED, RATE_LIMITED.
 func (a *Accounts) RequestExport(ctx context.Context, by viewer.Viewer) (*queue.Job, error) {
-	if by.User == "" {
-		return nil, fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return nil, err
 	}
 	if err := a.count(ctx, []limit.Request{{Rule: exports, Subject: string(by.User), Cost: 1}}); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
+	"gatehouse/session"
 )
 
 // FactorID names a second factor, "fac_…".
@@ -170,6 +171,16 @@ func (a *Accounts) RemoveFactor(ctx context.Context, by viewer.Viewer, id Factor
 	})
 }
 
+// ResetFactors is ResetFactorsTx for an owner who has lost their factors; it ends their sessions too.
+func (a *Accounts) ResetFactors(ctx context.Context, by viewer.Viewer, id viewer.UserID) error {
+	return a.db.Update(ctx, func(tx *store.Tx) error {
+		if err := a.ResetFactorsTx(ctx, tx, by, id); err != nil {
+			return err
+		}
+		return a.sessions.RevokeAllTx(ctx, tx, by, id, session.RevokedByAdmin)
+	})
+}
+
 // ResetFactorsTx takes all factors, recovery codes, trusted devices and open challenges from user; by is
 // an administrator or the server. The caller has locked nothing and ends the sessions if it wants to.
 // Faults: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.
@@ -306,15 +317,15 @@ func (a *Accounts) Enrollable() []Method {
 // no bound. Who has no second factor cannot reach AAL2: for them a first factor shown within
 // [Freshness] stands in. Faults: UNAUTHENTICATED, STEP_UP_REQUIRED.
 func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Level, maxAge time.Duration) error {
-	if err := by.SignedIn(); err != nil || by.System {
-		return err
+	if err := by.Person(); err != nil || by.System {
+		return err // no step-up would help whoever is not the person
 	}
 	if by.Level < level {
-		enrolled, err := store.All(ctx, a.db, selectKinds, store.Value[string], by.User, by.User)
+		enrolled, err := a.HasFactor(ctx, by.User)
 		if err != nil {
-			return fmt.Errorf("read factors of %s: %w", by.User, err)
+			return err
 		}
-		if len(enrolled) > 0 {
+		if enrolled {
 			return stepUp("Confirm with a second factor to do this.")
 		}
 		if maxAge == 0 || maxAge > Freshness {
@@ -327,6 +338,15 @@ func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Le
 	return nil
 }
 
+// HasFactor reports whether user has a second factor, usable or not.
+func (a *Accounts) HasFactor(ctx context.Context, user viewer.UserID) (bool, error) {
+	enrolled, err := store.All(ctx, a.db, selectKinds, store.Value[string], user, user)
+	if err != nil {
+		return false, fmt.Errorf("read factors of %s: %w", user, err)
+	}
+	return len(enrolled) > 0, nil
+}
+
 func stepUp(message string) error {
 	f := fault.New(fault.StepUpRequired, "", message)
 	f.Hint = "Call stepUp, answer its challenge with verifyMfa, and try again."
@@ -335,8 +355,8 @@ func stepUp(message string) error {
 
 // mayEnroll returns why by may not enrol a factor of method now, nil if they may.
 func (a *Accounts) mayEnroll(ctx context.Context, by viewer.Viewer, m Method) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	if err := a.Assure(ctx, by, viewer.AAL2, Freshness); err != nil {
 		return err
@@ -518,8 +538,8 @@ func factorPlace(id FactorID, column string) []byte {
 
 // pending returns the factor id of by that waits to be confirmed. Fault: NOT_FOUND.
 func (a *Accounts) pending(ctx context.Context, by viewer.Viewer, id FactorID, kind FactorKind) (factorRow, error) {
-	if by.User == "" {
-		return factorRow{}, fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return factorRow{}, err
 	}
 	r, err := store.One(ctx, a.db, selectFactor, scanFactor, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil &&

@@ -104,8 +104,8 @@ func (a *Accounts) Identity(ctx context.Context, by viewer.Viewer, id IdentityID
 // Unlink takes the identity id, which is one of by's own, from the account. The last way in stays.
 // Faults: UNAUTHENTICATED, NOT_FOUND, LAST_WAY_IN.
 func (a *Accounts) Unlink(ctx context.Context, by viewer.Viewer, id IdentityID, title string) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	return a.db.Update(ctx, func(tx *store.Tx) error {
 		user, hasPassword, err := a.lockTx(ctx, tx, selectLocked, by.User)
@@ -307,7 +307,10 @@ func (a *Accounts) dropWaysInTx(ctx context.Context, tx *store.Tx, user viewer.U
 	if _, err := tx.Exec(ctx, deleteIdentities, user); err != nil {
 		return fmt.Errorf("drop identities of %s: %w", user, err)
 	}
-	return a.dropFactorsTx(ctx, tx, user)
+	if err := a.dropFactorsTx(ctx, tx, user); err != nil {
+		return err
+	}
+	return a.sessions.EndMachinesTx(ctx, tx, viewer.Viewer{User: user}, user, time.Time{})
 }
 
 // ReclaimTx hands an account whose address nobody had confirmed to the person who has now proved that

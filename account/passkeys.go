@@ -56,8 +56,8 @@ func (a *Accounts) StartPasskeyRegistration(ctx context.Context, by viewer.Viewe
 // be empty. Faults: UNAUTHENTICATED; TOKEN_INVALID at ceremonyId; PASSKEY_REFUSED; TOO_LONG and INVALID at
 // name.
 func (a *Accounts) ProvePasskey(ctx context.Context, by viewer.Viewer, ceremony string, response []byte, name string) (Proven, error) {
-	if by.User == "" {
-		return Proven{}, fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return Proven{}, err
 	}
 	state, owner, err := a.takeCeremony(ctx, ceremony)
 	if err != nil {

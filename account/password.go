@@ -114,8 +114,8 @@ func (a *Accounts) rehash(ctx context.Context, r secretRow, secret string) {
 // WEAK_PASSWORD at newPassword; RATE_LIMITED; UNAVAILABLE; WRONG_STATE when the password was changed
 // meanwhile.
 func (a *Accounts) ChangePassword(ctx context.Context, by viewer.Viewer, current, fresh string) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	r, err := store.One(ctx, a.db, selectSecret, scanSecret, by.User)
 	if err != nil {
@@ -198,4 +198,9 @@ func (a *Accounts) check(ctx context.Context, field, secret string, user User) e
 		code = fault.TooLong
 	}
 	return fault.New(code, field, weak.Error())
+}
+
+// ForgetAttempts gives the attempts at the current password of an account back.
+func (a *Accounts) ForgetAttempts(ctx context.Context, id viewer.UserID) error {
+	return a.limiter.Reset(ctx, passwordChanges, string(id))
 }

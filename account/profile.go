@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"gatehouse/audit"
-	"gatehouse/internal/fault"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 )
@@ -19,8 +18,8 @@ type Profile struct {
 // UpdateProfile changes what by says of themselves. Faults: UNAUTHENTICATED; TOO_LONG and INVALID at
 // name and locale.
 func (a *Accounts) UpdateProfile(ctx context.Context, by viewer.Viewer, p Profile) (User, error) {
-	if by.User == "" {
-		return User{}, fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return User{}, err
 	}
 	var name, locale string
 	var err error

@@ -164,6 +164,44 @@ func (a *Accounts) CreateAdmin(ctx context.Context, email, secret, name string, 
 	return user, err
 }
 
+// HasAdmin reports whether any account, active or not, is an administrator's.
+func (a *Accounts) HasAdmin(ctx context.Context, r store.Reader) (bool, error) {
+	n, err := store.One(ctx, r, countAdmins, store.Value[int])
+	if err != nil {
+		return false, fmt.Errorf("count administrators: %w", err)
+	}
+	return n > 0, nil
+}
+
+// CreateFirstAdmin makes the account of the first administrator, confirmed from the start, for whoever
+// holds the link of the first start. onceTx fails the second time, so that of two who try at once one
+// succeeds. Faults: those of [Accounts.Prepare]; TAKEN; WRONG_STATE when there is an administrator.
+func (a *Accounts) CreateFirstAdmin(ctx context.Context, r Registration, onceTx func(*store.Tx) error) (User, error) {
+	n, err := a.Prepare(ctx, r)
+	if err != nil {
+		return User{}, err
+	}
+	n.user.Verified, n.user.Roles = true, append(n.user.Roles, viewer.Admin)
+	var user User
+	err = a.db.Update(ctx, func(tx *store.Tx) error {
+		if err := onceTx(tx); err != nil {
+			return err
+		}
+		there, err := a.HasAdmin(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if there {
+			return fault.New(fault.WrongState, "", "There is an administrator already.")
+		}
+		if user, err = a.keepTx(ctx, tx, n); err != nil {
+			return err
+		}
+		return a.adminCreatedTx(ctx, tx, user.ID)
+	})
+	return user, err
+}
+
 func (a *Accounts) promote(ctx context.Context, user User) (User, error) {
 	roles := append(user.Roles, viewer.Admin)
 	err := a.db.Update(ctx, func(tx *store.Tx) error {

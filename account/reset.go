@@ -126,6 +126,9 @@ func (a *Accounts) secureTx(ctx context.Context, tx *store.Tx, user User, event 
 	if err := a.dropFreshFactorsTx(ctx, tx, user.ID); err != nil {
 		return err
 	}
+	if err := a.sessions.EndMachinesTx(ctx, tx, event.By, user.ID, a.now().Add(-terms[ToDisown])); err != nil {
+		return err
+	}
 	if _, err := tx.Exec(ctx, cancelDeletion, store.At(a.now()), user.ID); err != nil { // it may not be theirs
 		return fmt.Errorf("keep account %s: %w", user.ID, err)
 	}

@@ -26,10 +26,14 @@ var (
 		WHERE id = ? AND password_hash = ?`)
 	rehashPassword = store.SQL(`UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
 	updateRoles    = store.SQL(`UPDATE users SET roles = ?, version = version + 1, updated_at = ? WHERE id = ?`)
-	updateStatus   = store.SQL(`UPDATE users SET status = ?, version = version + 1, updated_at = ? WHERE id = ?`)
+	updateStatus   = store.SQL(`UPDATE users SET status = ?, version = version + 1, updated_at = ? WHERE id = ? AND status <> 'DELETING'`)
 	lockVersion    = store.SQL(`SELECT version FROM users WHERE id = ?`).
 			On(store.Postgres, `SELECT version FROM users WHERE id = ? FOR SHARE`)
-	verifyEmail = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
+	lockAdmins = store.SQL(`SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id`).
+			On(store.Postgres, `SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id FOR UPDATE`)
+	countAdmins    = store.SQL(`SELECT count(*) FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %'`)
+	selectAnyIndex = store.SQL(`SELECT id, email_sealed, email_index FROM users ORDER BY id LIMIT 1`)
+	verifyEmail    = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
 		WHERE id = ?`)
 	resetPassword = store.SQL(`UPDATE users SET password_hash = ?, must_reset = FALSE, version = version + 1, updated_at = ?
 		WHERE id = ?`)

@@ -102,8 +102,8 @@ func (a *Accounts) TrustedDevice(ctx context.Context, by viewer.Viewer, id Trust
 // RevokeTrustedDevice asks for the second factor again on a device of by. Faults: UNAUTHENTICATED,
 // NOT_FOUND.
 func (a *Accounts) RevokeTrustedDevice(ctx context.Context, by viewer.Viewer, id TrustedDeviceID) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	return a.db.Update(ctx, func(tx *store.Tx) error {
 		deleted, err := tx.Exec(ctx, deleteOneTrusted, id, by.User)

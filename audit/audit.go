@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"gatehouse/internal/store"
@@ -72,6 +73,17 @@ const (
 	IdentityLinked           Action = "identity.linked"
 	IdentityUnlinked         Action = "identity.unlinked"
 	IdentityRefused          Action = "identity.refused" // a link that was asked for and not made
+	APIKeyCreated            Action = "apikey.created"
+	APIKeyRevoked            Action = "apikey.revoked"
+	ServiceAccountCreated    Action = "service.created"
+	ServiceAccountRotated    Action = "service.rotated"
+	ServiceAccountDeleted    Action = "service.deleted"
+	ClientGranted            Action = "client.granted" // an access token, for the client's secret
+	ClientRefused            Action = "client.refused"
+	AccountUnlocked          Action = "account.unlocked"
+	UserImpersonated         Action = "user.impersonated"     // at the person
+	ImpersonationBegun       Action = "impersonation.started" // at the administrator
+	KeysReencrypted          Action = "keys.reencrypted"
 )
 
 // Outcome is how it ended.
@@ -152,7 +164,7 @@ func (l *Log) Record(ctx context.Context, e Event) error {
 
 // RecordTx writes e if, and only if, tx is committed.
 func (l *Log) RecordTx(ctx context.Context, tx *store.Tx, e Event) error {
-	details, err := encodeDetails(e.Details)
+	details, err := encodeDetails(withMachine(e))
 	if err != nil {
 		return fmt.Errorf("record %s: %w", e.Action, err)
 	}
@@ -213,10 +225,30 @@ func (l *Log) ForgetTx(ctx context.Context, tx *store.Tx, user viewer.UserID) er
 	return nil
 }
 
+// withMachine is the details of e, and by what an account did it when not in person.
+func withMachine(e Event) map[string]string {
+	if !e.By.Limited() {
+		return e.Details
+	}
+	details := maps.Clone(e.Details)
+	if details == nil {
+		details = map[string]string{}
+	}
+	if e.By.Machine != "" {
+		details["machine"] = string(e.By.Machine)
+	}
+	if e.By.Actor != "" {
+		details["as"] = string(e.By.User)
+	}
+	return details
+}
+
 func actorOf(by viewer.Viewer) string {
 	switch {
 	case by.System:
 		return system
+	case by.Actor != "": // who really does it; the subject tells as whom
+		return string(by.Actor)
 	case by.User == "":
 		return nobody
 	}

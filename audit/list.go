@@ -2,8 +2,9 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"gatehouse/internal/fault"
 	"gatehouse/internal/page"
@@ -11,61 +12,73 @@ import (
 	"gatehouse/internal/viewer"
 )
 
-// afterAll sorts after every id.
-const afterAll = "evt_~"
+// Filter chooses events; what is zero does not matter.
+type Filter struct {
+	User    viewer.UserID // concerning this account, or done by it
+	Action  string        // one action, or with a point at its end all that begin so
+	Outcome Outcome
+	From    time.Time // at or after it
+	To      time.Time // before it
+}
 
-// prefix of the ids of events.
-const prefix = "evt"
+// maxAction bounds what is taken for an action, in bytes.
+const maxAction = 64
 
-// Security returns a page of what a person sees of their own account, newest first; by is user or may
-// read all users. Without count the page's Total is 0. Faults: NOT_FOUND, UNAUTHENTICATED,
-// BAD_USER_INPUT for a window that counts from the end.
-func (l *Log) Security(ctx context.Context, by viewer.Viewer, user viewer.UserID, w page.Window, count bool) (page.Page[*Entry], error) {
-	if err := mayRead(by, user); err != nil {
-		return page.Page[*Entry]{}, err
+// List returns a page of the events that f chooses, newest first, for those who may read the audit.
+// Faults: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT.
+func (l *Log) List(ctx context.Context, by viewer.Viewer, f Filter, w page.Window) (page.Page[Entry], error) {
+	none := page.Page[Entry]{}
+	if err := by.Require(viewer.ReadAudit); err != nil {
+		return none, err
 	}
-	if w.Backward || w.Before != nil {
-		return page.Page[*Entry]{}, fault.New(fault.BadUserInput, "", "Security events are read from the newest on: give first and after.")
+	if len(f.Action) > maxAction || strings.Trim(f.Action, "abcdefghijklmnopqrstuvwxyz._-") != "" {
+		return none, fault.New(fault.BadUserInput, "", "An action is small letters, hyphens and a point, e.g. login.refused.")
 	}
-	after := afterAll
-	if w.After != nil {
-		after = w.After.ID
-	}
-	total := 0
-	if count {
-		var err error
-		if total, err = store.One(ctx, l.db, countSecurity, store.Value[int], user); err != nil {
-			return page.Page[*Entry]{}, fmt.Errorf("count events of %s: %w", user, err)
+	where, args := f.where()
+	place, places, end := w.Newest("at")
+	var (
+		entries []Entry
+		total   int
+	)
+	err := l.db.View(ctx, func(tx *store.Tx) (err error) {
+		list := store.Passing(`SELECT ` + columns + ` FROM audit_events WHERE ` + where + place + end)
+		if entries, err = store.All(ctx, tx, list, scanEntry, append(args, places...)...); err != nil {
+			return err
 		}
-	}
-	entries, err := store.All(ctx, l.db, selectSecurity, scanPointer, user, after, w.Size+1)
+		total, err = store.One(ctx, tx, store.Passing(`SELECT count(*) FROM audit_events WHERE `+where), store.Value[int], args...)
+		return err
+	})
 	if err != nil {
-		return page.Page[*Entry]{}, fmt.Errorf("read events of %s: %w", user, err)
+		return none, fmt.Errorf("list events: %w", err)
 	}
 	return page.Cut(w, entries, total), nil
 }
 
-// Get returns one event that its person may see; by is they or may read all users. Fault: NOT_FOUND.
-func (l *Log) Get(ctx context.Context, by viewer.Viewer, id string) (Entry, error) {
-	found, err := store.One(ctx, l.db, selectOne, scanEntry, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && mayRead(by, found.Subject) != nil {
-		return Entry{}, fault.Missing("object")
+func (f Filter) where() (string, []any) {
+	where, args := "1 = 1", []any{}
+	and := func(condition string, values ...any) {
+		where += " AND " + condition
+		args = append(args, values...)
 	}
-	if err != nil {
-		return Entry{}, fmt.Errorf("read event %s: %w", id, err)
+	if f.User != "" {
+		and("(subject = ? OR actor = ?)", f.User, f.User)
 	}
-	return found, nil
+	if strings.HasSuffix(f.Action, ".") {
+		and("action LIKE ?", f.Action+"%")
+	} else if f.Action != "" {
+		and("action = ?", f.Action)
+	}
+	if f.Outcome != "" {
+		and("outcome = ?", f.Outcome)
+	}
+	if !f.From.IsZero() {
+		and("at >= ?", store.At(f.From))
+	}
+	if !f.To.IsZero() {
+		and("at < ?", store.At(f.To))
+	}
+	return where, args
 }
 
-// CursorOf is the place of e in a list.
+// CursorOf returns the place of e in a list.
 func CursorOf(e *Entry) page.Cursor { return page.Cursor{Key: e.At.UnixMicro(), ID: e.ID} }
-
-func mayRead(by viewer.Viewer, user viewer.UserID) error {
-	if err := by.SignedIn(); err != nil {
-		return err
-	}
-	if !by.Owns(user, viewer.ReadUsers) {
-		return fault.Missing("user")
-	}
-	return nil
-}

@@ -55,6 +55,18 @@ var personal = map[Action]bool{
 	ProofSent:                false,
 	ProofRefused:             false,
 	AccountDeleted:           false,
+
+	APIKeyCreated:         true,
+	APIKeyRevoked:         true,
+	ServiceAccountCreated: true,
+	ServiceAccountRotated: true,
+	ServiceAccountDeleted: true,
+	AccountUnlocked:       true,
+	UserImpersonated:      true,
+	ClientGranted:         false,
+	ClientRefused:         false,
+	ImpersonationBegun:    false,
+	KeysReencrypted:       false,
 }
 
 // Personal returns the actions that a person sees of their own account, sorted.

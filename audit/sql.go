@@ -7,28 +7,28 @@ import (
 	"gatehouse/internal/store"
 )
 
+const columns = `id, at, action, outcome, actor, subject, session_id, network, request_id, details`
+
 var (
 	insertEvent = store.SQL(`INSERT INTO audit_events
 		(id, at, action, outcome, actor, subject, session_id, network, request_id, details)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
-	selectByUser = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
+	selectByUser = store.SQL(`SELECT ` + columns + `
 		FROM audit_events WHERE subject = ? ORDER BY id DESC LIMIT ?`)
-	selectHistory = store.SQL(`SELECT id, at, action, outcome, actor, subject, session_id, network, request_id, details
+	selectHistory = store.SQL(`SELECT ` + columns + `
 		FROM audit_events WHERE subject = ? AND id > ? ORDER BY id LIMIT ?`)
 	forgetSubject = store.SQL(`UPDATE audit_events SET actor = CASE WHEN actor = ? THEN ? ELSE actor END,
 		subject = NULL, session_id = NULL, network = NULL, request_id = NULL, details = '{}' WHERE subject = ?`)
 )
 
-const entryColumns = `id, at, action, outcome, actor, subject, session_id, network, request_id, details`
-
 // What a person sees of their own account.
 var (
 	security       = ` FROM audit_events WHERE subject = ? AND action IN (` + personalList() + `) `
-	selectSecurity = store.SQL(`SELECT ` + entryColumns + security + `AND id < ? ORDER BY id DESC LIMIT ?`)
-	selectAfter    = store.SQL(`SELECT ` + entryColumns + security + `AND id > ? ORDER BY id LIMIT ?`)
+	selectSecurity = store.SQL(`SELECT ` + columns + security + `AND id < ? ORDER BY id DESC LIMIT ?`)
+	selectAfter    = store.SQL(`SELECT ` + columns + security + `AND id > ? ORDER BY id LIMIT ?`)
 	selectNewest   = store.SQL(`SELECT COALESCE(max(id), '')` + security)
 	countSecurity  = store.SQL(`SELECT count(*)` + security)
-	selectOne      = store.SQL(`SELECT ` + entryColumns + ` FROM audit_events WHERE id = ? AND action IN (` + personalList() + `)`)
+	selectOne      = store.SQL(`SELECT ` + columns + ` FROM audit_events WHERE id = ? AND action IN (` + personalList() + `)`)
 )
 
 func scanPointer(scan store.Scan) (*Entry, error) {

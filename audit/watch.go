@@ -46,7 +46,7 @@ func (l *Log) tellTx(ctx context.Context, tx *store.Tx, user viewer.UserID, acti
 // the event with the id after ("": nothing), then what comes, each event once; the channel is closed
 // when ctx ends, and earlier if the database fails. Faults: UNAUTHENTICATED, BAD_USER_INPUT.
 func (l *Log) Watch(ctx context.Context, by viewer.Viewer, after string) (<-chan *Entry, error) {
-	if err := by.SignedIn(); err != nil {
+	if err := mayRead(by, by.User); err != nil {
 		return nil, err
 	}
 	if after != "" && !store.ValidID(prefix, after) {

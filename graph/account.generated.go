@@ -19,9 +19,12 @@ import (
 type UserResolver interface {
 	Sessions(ctx context.Context, obj *account.User) (*SessionConnection, error)
 	Jobs(ctx context.Context, obj *account.User, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) (*JobConnection, error)
+
 	Factors(ctx context.Context, obj *account.User) ([]*account.Factor, error)
 	RecoveryCodesLeft(ctx context.Context, obj *account.User) (*int, error)
 	TrustedDevices(ctx context.Context, obj *account.User) ([]*account.TrustedDevice, error)
+	APIKeys(ctx context.Context, obj *account.User) (*APIKeyConnection, error)
+	ServiceAccounts(ctx context.Context, obj *account.User) (*ServiceAccountConnection, error)
 	Identities(ctx context.Context, obj *account.User) ([]*account.Identity, error)
 	SecurityEvents(ctx context.Context, obj *account.User, first *int, after *string) (*SecurityEventConnection, error)
 }
@@ -345,6 +348,13 @@ func (ec *executionContext) fieldContext_User_jobs(ctx context.Context, field gr
 	return fc, nil
 }
 
+func (ec *executionContext) _User_status(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
+	return ec.marshalNUserStatus2gatehouseᚋaccountᚐStatus(ctx, field.Selections, obj.Status)
+}
+func (ec *executionContext) fieldContext_User_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("User", field, false, false, "UserStatus")
+}
+
 func (ec *executionContext) _User_factors(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -427,6 +437,70 @@ func (ec *executionContext) fieldContext_User_trustedDevices(_ context.Context, 
 		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_TrustedDevice(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _User_apiKeys(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_apiKeys(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().APIKeys(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *APIKeyConnection) graphql.Marshaler {
+			return ec.marshalOApiKeyConnection2ᚖgatehouseᚋgraphᚐAPIKeyConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_apiKeys(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyConnection(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _User_serviceAccounts(ctx context.Context, field graphql.CollectedField, obj *account.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_serviceAccounts(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().ServiceAccounts(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *ServiceAccountConnection) graphql.Marshaler {
+			return ec.marshalOServiceAccountConnection2ᚖgatehouseᚋgraphᚐServiceAccountConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_serviceAccounts(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ServiceAccountConnection(ctx, field)
 		},
 	}
 	return fc, nil
@@ -750,6 +824,11 @@ func (ec *executionContext) _User(ctx context.Context, sel ast.SelectionSet, obj
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._User_jobs(ctx, field, obj)
 				})
+		case "status":
+			out.Values[i] = ec._User_status(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "factors":
 			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
@@ -764,6 +843,16 @@ func (ec *executionContext) _User(ctx context.Context, sel ast.SelectionSet, obj
 			out.Resolve(ec.OperationContext, i, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._User_trustedDevices(ctx, field, obj)
+				})
+		case "apiKeys":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_apiKeys(ctx, field, obj)
+				})
+		case "serviceAccounts":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_serviceAccounts(ctx, field, obj)
 				})
 		case "identities":
 			out.Resolve(ec.OperationContext, i, false,
@@ -872,6 +961,62 @@ func (ec *executionContext) marshalNRole2ᚕgatehouseᚋinternalᚋviewerᚐRole
 
 	return ret
 }
+
+func (ec *executionContext) marshalNUser2ᚕᚖgatehouseᚋaccountᚐUserᚄ(ctx context.Context, sel ast.SelectionSet, v []*account.User) graphql.Marshaler {
+	ret := marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUser2ᚖgatehouseᚋaccountᚐUser(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNUser2ᚖgatehouseᚋaccountᚐUser(ctx context.Context, sel ast.SelectionSet, v *account.User) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "User!")
+		return graphql.Null
+	}
+	return ec._User(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalORole2ᚖgatehouseᚋinternalᚋviewerᚐRole(ctx context.Context, v any) (*viewer.Role, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalORole2ᚖgatehouseᚋinternalᚋviewerᚐRole[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalORole2ᚖgatehouseᚋinternalᚋviewerᚐRole(ctx context.Context, sel ast.SelectionSet, v *viewer.Role) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := marshal.MarshalText(marshalORole2ᚖgatehouseᚋinternalᚋviewerᚐRole[*v])
+	return res
+}
+
+var (
+	unmarshalORole2ᚖgatehouseᚋinternalᚋviewerᚐRole = map[string]viewer.Role{
+		"USER":      viewer.User,
+		"DEVELOPER": viewer.Developer,
+		"ADMIN":     viewer.Admin,
+	}
+	marshalORole2ᚖgatehouseᚋinternalᚋviewerᚐRole = map[viewer.Role]string{
+		viewer.User:      "USER",
+		viewer.Developer: "DEVELOPER",
+		viewer.Admin:     "ADMIN",
+	}
+)
 
 func (ec *executionContext) marshalOUser2ᚖgatehouseᚋaccountᚐUser(ctx context.Context, sel ast.SelectionSet, v *account.User) graphql.Marshaler {
 	if v == nil {

@@ -500,4 +500,11 @@ func (ec *executionContext) marshalOLoginOutcome2gatehouseᚋgraphᚐLoginOutcom
 	return ec._LoginOutcome(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOSessionTokens2ᚖgatehouseᚋgraphᚐSessionTokens(ctx context.Context, sel ast.SelectionSet, v *SessionTokens) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._SessionTokens(ctx, sel, v)
+}
+
 // endregion ***************************** type.gotpl *****************************

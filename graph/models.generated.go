@@ -10,6 +10,7 @@ import (
 	"gatehouse/audit"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/viewer"
 	"gatehouse/queue"
 	"gatehouse/session"
 	"io"
@@ -25,6 +26,26 @@ type JobResult interface {
 // What a sign-in leads to: a session, or a question to answer first.
 type LoginOutcome interface {
 	IsLoginOutcome()
+}
+
+// A list of API keys.
+type APIKeyConnection struct {
+	// The entries with their cursors.
+	Edges []*APIKeyEdge `json:"edges"`
+	// The entries alone.
+	Nodes []*session.APIKey `json:"nodes"`
+	// Where this page stands.
+	PageInfo *PageInfo `json:"pageInfo"`
+	// How many keys there are in all.
+	TotalCount int `json:"totalCount"`
+}
+
+// One entry of a list of API keys.
+type APIKeyEdge struct {
+	// The entry's place in the list.
+	Cursor string `json:"cursor"`
+	// The key.
+	Node *session.APIKey `json:"node"`
 }
 
 // A file that a job has made.
@@ -43,6 +64,40 @@ type Artifact struct {
 	URL string `json:"url"`
 	// When the link stops working; ask again for a fresh one.
 	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// A list of audit events.
+type AuditEventConnection struct {
+	// The entries with their cursors.
+	Edges []*AuditEventEdge `json:"edges"`
+	// The entries alone.
+	Nodes []*audit.Entry `json:"nodes"`
+	// Where this page stands.
+	PageInfo *PageInfo `json:"pageInfo"`
+	// How many events match in all.
+	TotalCount int `json:"totalCount"`
+}
+
+// One entry of a list of audit events.
+type AuditEventEdge struct {
+	// The entry's place in the list.
+	Cursor string `json:"cursor"`
+	// The event.
+	Node *audit.Entry `json:"node"`
+}
+
+// Which events. What is left out does not matter.
+type AuditEventFilter struct {
+	// Concerning this account, or done by it.
+	UserID *string `json:"userId,omitempty"`
+	// Of this action, e.g. login.refused, or of all that begin so when it ends with a point, e.g. login. (with the point).
+	Action *string `json:"action,omitempty"`
+	// Ended so.
+	Outcome *audit.Outcome `json:"outcome,omitempty"`
+	// At or after this moment.
+	From *time.Time `json:"from,omitempty"`
+	// Before this moment.
+	To *time.Time `json:"to,omitempty"`
 }
 
 // What the mail says.
@@ -185,6 +240,44 @@ type ConfirmTotpPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// A new API key.
+type CreateAPIKeyInput struct {
+	// What it is for, 1 to 100 characters.
+	Name string `json:"name"`
+	// What it may do, at least one: jobs:run, account:read, schema:introspect, and for administrators jobs:read-all, jobs:manage-all, users:read, audit:read.
+	Scopes []string `json:"scopes"`
+	// When it ends; never when left out.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+}
+
+// What createApiKey did.
+type CreateAPIKeyPayload struct {
+	// The key's record; null when refused.
+	APIKey *session.APIKey `json:"apiKey,omitempty"`
+	// The key itself, gh_…, shown this once; null when refused.
+	Key *string `json:"key,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// A new service account.
+type CreateServiceAccountInput struct {
+	// What it is for, 1 to 100 characters.
+	Name string `json:"name"`
+	// What it may do, at least one; the same scopes as for API keys.
+	Scopes []string `json:"scopes"`
+}
+
+// What createServiceAccount did.
+type CreateServiceAccountPayload struct {
+	// The service account; its id is the client_id. Null when refused.
+	ServiceAccount *session.ServiceAccount `json:"serviceAccount,omitempty"`
+	// The client_secret, ghs_…, shown this once; null when refused.
+	ClientSecret *string `json:"clientSecret,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // One column of a CSV.
 type CSVColumn struct {
 	// The column's name; made up when there is no header.
@@ -279,6 +372,20 @@ type DeleteJobPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Which service account.
+type DeleteServiceAccountInput struct {
+	// The service account's id.
+	ID string `json:"id"`
+}
+
+// What deleteServiceAccount did.
+type DeleteServiceAccountPayload struct {
+	// The id of the service account that has ended; null when refused.
+	DeletedID *string `json:"deletedId,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // The device that a person uses.
 type DeviceInput struct {
 	// A name for the device that the app keeps, at most 100 characters.
@@ -287,6 +394,34 @@ type DeviceInput struct {
 	Name *string `json:"name,omitempty"`
 	// The trustedDeviceToken that verifyMfa gave on this device; left out in cookie mode.
 	TrustToken *string `json:"trustToken,omitempty"`
+}
+
+// Which account to disable.
+type DisableUserInput struct {
+	// The account's id.
+	UserID string `json:"userId"`
+}
+
+// What disableUser did.
+type DisableUserPayload struct {
+	// The account; null when refused.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which account to enable.
+type EnableUserInput struct {
+	// The account's id.
+	UserID string `json:"userId"`
+}
+
+// What enableUser did.
+type EnableUserPayload struct {
+	// The account; null when refused.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
 }
 
 // A phone to add.
@@ -381,6 +516,24 @@ type FinishPasskeyRegistrationPayload struct {
 	RecoveryCodes []string `json:"recoveryCodes,omitempty"`
 	// The session of who had to enrol to be let in.
 	Outcome LoginOutcome `json:"outcome,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Whom to act as, and why.
+type ImpersonateUserInput struct {
+	// The account's id.
+	UserID string `json:"userId"`
+	// Why, 1 to 500 characters. The person reads it, and the audit keeps it.
+	Reason string `json:"reason"`
+	// Whether nothing may be changed: then mutations are FORBIDDEN.
+	ReadOnly *bool `json:"readOnly,omitempty"`
+}
+
+// What impersonateUser did.
+type ImpersonateUserPayload struct {
+	// The session's access token; always in the answer, also in cookie mode, where the caller's own session stays. There is no refresh token. Null when refused.
+	Outcome *SessionTokens `json:"outcome,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
@@ -737,6 +890,20 @@ type ResetPasswordPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Whose factors to reset.
+type ResetUserFactorsInput struct {
+	// The account's id.
+	UserID string `json:"userId"`
+}
+
+// What resetUserFactors did.
+type ResetUserFactorsPayload struct {
+	// The account; null when refused.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // Which queue to resume.
 type ResumeQueueInput struct {
 	// The queue's name.
@@ -769,6 +936,20 @@ type RetryJobPayload struct {
 type RevokeAllSessionsPayload struct {
 	// The account, with the sessions that are left.
 	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which API key.
+type RevokeAPIKeyInput struct {
+	// The key's id.
+	ID string `json:"id"`
+}
+
+// What revokeApiKey did.
+type RevokeAPIKeyPayload struct {
+	// The id of the key that has ended; null when refused.
+	RevokedID *string `json:"revokedId,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
@@ -809,6 +990,38 @@ type RevokeTrustedDevicePayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Whose sessions to end.
+type RevokeUserSessionsInput struct {
+	// The account's id.
+	UserID string `json:"userId"`
+}
+
+// What revokeUserSessions did.
+type RevokeUserSessionsPayload struct {
+	// The account; null when refused.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which service account gets a new secret.
+type RotateServiceAccountSecretInput struct {
+	// The service account's id.
+	ID string `json:"id"`
+	// How many seconds the last secret stays good, 0 to 3600. With 0 the access tokens that are out end too: for a secret that has leaked.
+	GraceSeconds *int `json:"graceSeconds,omitempty"`
+}
+
+// What rotateServiceAccountSecret did.
+type RotateServiceAccountSecretPayload struct {
+	// The service account; null when refused.
+	ServiceAccount *session.ServiceAccount `json:"serviceAccount,omitempty"`
+	// The new client_secret, shown this once; null when refused.
+	ClientSecret *string `json:"clientSecret,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // A list of security events.
 type SecurityEventConnection struct {
 	// The entries with their cursors.
@@ -845,6 +1058,26 @@ type SendMfaCodePayload struct {
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	// Why no code was sent; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
+}
+
+// A list of service accounts.
+type ServiceAccountConnection struct {
+	// The entries with their cursors.
+	Edges []*ServiceAccountEdge `json:"edges"`
+	// The entries alone.
+	Nodes []*session.ServiceAccount `json:"nodes"`
+	// Where this page stands.
+	PageInfo *PageInfo `json:"pageInfo"`
+	// How many service accounts there are in all.
+	TotalCount int `json:"totalCount"`
+}
+
+// One entry of a list of service accounts.
+type ServiceAccountEdge struct {
+	// The entry's place in the list.
+	Cursor string `json:"cursor"`
+	// The service account.
+	Node *session.ServiceAccount `json:"node"`
 }
 
 // A list of sessions.
@@ -897,6 +1130,22 @@ type SetKindLimitInput struct {
 type SetKindLimitPayload struct {
 	// The kind; null when refused.
 	Kind *JobKind `json:"kind,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which account, and its roles.
+type SetUserRolesInput struct {
+	// The account's id.
+	UserID string `json:"userId"`
+	// All roles it shall hold; USER needs no mention.
+	Roles []viewer.Role `json:"roles"`
+}
+
+// What setUserRoles did.
+type SetUserRolesPayload struct {
+	// The account; null when refused.
+	User *account.User `json:"user,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
@@ -994,6 +1243,20 @@ type UnlinkIdentityPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Which account to unlock.
+type UnlockUserInput struct {
+	// The account's id.
+	UserID string `json:"userId"`
+}
+
+// What unlockUser did.
+type UnlockUserPayload struct {
+	// The account; null when refused.
+	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // What to change of a profile.
 type UpdateProfileInput struct {
 	// What the person wants to be called, at most 200 characters; an empty text takes the name away.
@@ -1010,6 +1273,26 @@ type UpdateProfilePayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// A list of accounts.
+type UserConnection struct {
+	// The entries with their cursors.
+	Edges []*UserEdge `json:"edges"`
+	// The entries alone.
+	Nodes []*account.User `json:"nodes"`
+	// Where this page stands.
+	PageInfo *PageInfo `json:"pageInfo"`
+	// How many accounts match in all.
+	TotalCount int `json:"totalCount"`
+}
+
+// One entry of a list of accounts.
+type UserEdge struct {
+	// The entry's place in the list.
+	Cursor string `json:"cursor"`
+	// The account.
+	Node *account.User `json:"node"`
+}
+
 // One reason why an input was refused, which the person can mend.
 type UserError struct {
 	// What a program switches on.
@@ -1018,6 +1301,22 @@ type UserError struct {
 	Field []string `json:"field,omitempty"`
 	// One sentence for the person.
 	Message string `json:"message"`
+}
+
+// Which accounts. What is left out does not matter.
+type UserFilter struct {
+	// With exactly this address, whatever its capital letters. Addresses are sealed at rest, so no part of one can be searched for.
+	Email *string `json:"email,omitempty"`
+	// With this id.
+	ID *string `json:"id,omitempty"`
+	// In this state.
+	Status *account.Status `json:"status,omitempty"`
+	// Holding this role.
+	Role *viewer.Role `json:"role,omitempty"`
+	// Made at or after this moment.
+	CreatedAfter *time.Time `json:"createdAfter,omitempty"`
+	// Made before this moment.
+	CreatedBefore *time.Time `json:"createdBefore,omitempty"`
 }
 
 // The link's token, or the address with the code.

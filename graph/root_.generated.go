@@ -22,6 +22,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	AuditEvent() AuditEventResolver
 	Identity() IdentityResolver
 	Job() JobResolver
 	Mutation() MutationResolver
@@ -41,6 +42,27 @@ type DirectiveRoot struct {
 }
 
 type ComplexityRoot struct {
+	ApiKey struct {
+		CreatedAt  func(childComplexity int) int
+		Ends       func(childComplexity int) int
+		LastUsed   func(childComplexity int) int
+		Name       func(childComplexity int) int
+		NodeID     func(childComplexity int) int
+		ScopeNames func(childComplexity int) int
+	}
+
+	ApiKeyConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	ApiKeyEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	Artifact struct {
 		Bytes     func(childComplexity int) int
 		ExpiresAt func(childComplexity int) int
@@ -49,6 +71,32 @@ type ComplexityRoot struct {
 		Name      func(childComplexity int) int
 		Sha256    func(childComplexity int) int
 		URL       func(childComplexity int) int
+	}
+
+	AuditEvent struct {
+		ActionName  func(childComplexity int) int
+		Actor       func(childComplexity int) int
+		At          func(childComplexity int) int
+		DetailsJSON func(childComplexity int) int
+		ID          func(childComplexity int) int
+		NetworkName func(childComplexity int) int
+		Outcome     func(childComplexity int) int
+		Request     func(childComplexity int) int
+		SessionID   func(childComplexity int) int
+		Subject     func(childComplexity int) int
+		SubjectID   func(childComplexity int) int
+	}
+
+	AuditEventConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	AuditEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	CancelAccountDeletionPayload struct {
@@ -91,6 +139,18 @@ type ComplexityRoot struct {
 		Outcome       func(childComplexity int) int
 		RecoveryCodes func(childComplexity int) int
 		UserErrors    func(childComplexity int) int
+	}
+
+	CreateApiKeyPayload struct {
+		APIKey     func(childComplexity int) int
+		Key        func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	CreateServiceAccountPayload struct {
+		ClientSecret   func(childComplexity int) int
+		ServiceAccount func(childComplexity int) int
+		UserErrors     func(childComplexity int) int
 	}
 
 	CsvColumn struct {
@@ -136,6 +196,21 @@ type ComplexityRoot struct {
 
 	DeleteJobPayload struct {
 		DeletedID  func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	DeleteServiceAccountPayload struct {
+		DeletedID  func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	DisableUserPayload struct {
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	EnableUserPayload struct {
+		User       func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -190,6 +265,11 @@ type ComplexityRoot struct {
 		ProviderName  func(childComplexity int) int
 		UsedAt        func(childComplexity int) int
 		Username      func(childComplexity int) int
+	}
+
+	ImpersonateUserPayload struct {
+		Outcome    func(childComplexity int) int
+		UserErrors func(childComplexity int) int
 	}
 
 	Job struct {
@@ -289,53 +369,65 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		CancelAccountDeletion     func(childComplexity int, input *CancelAccountDeletionInput) int
-		CancelJob                 func(childComplexity int, input CancelJobInput) int
-		ChangePassword            func(childComplexity int, input ChangePasswordInput) int
-		CompleteOAuth             func(childComplexity int, input CompleteOAuthInput) int
-		ConfirmEmailChange        func(childComplexity int, input ConfirmEmailChangeInput) int
-		ConfirmPhone              func(childComplexity int, input ConfirmPhoneInput) int
-		ConfirmTotp               func(childComplexity int, input ConfirmTotpInput) int
-		DeleteAccount             func(childComplexity int, input *DeleteAccountInput) int
-		DeleteJob                 func(childComplexity int, input DeleteJobInput) int
-		EnrollPhone               func(childComplexity int, input EnrollPhoneInput) int
-		EnrollTotp                func(childComplexity int, input *EnrollTotpInput) int
-		FinishPasskeyLogin        func(childComplexity int, input FinishPasskeyLoginInput) int
-		FinishPasskeyRegistration func(childComplexity int, input FinishPasskeyRegistrationInput) int
-		Login                     func(childComplexity int, input LoginInput) int
-		LoginWithCode             func(childComplexity int, input LoginWithCodeInput) int
-		Logout                    func(childComplexity int) int
-		PauseQueue                func(childComplexity int, input PauseQueueInput) int
-		ProcessCSV                func(childComplexity int, input ProcessCSVInput) int
-		RefreshIdentityProfile    func(childComplexity int, input RefreshIdentityProfileInput) int
-		RefreshSession            func(childComplexity int, input *RefreshSessionInput) int
-		RegenerateRecoveryCodes   func(childComplexity int) int
-		Register                  func(childComplexity int, input RegisterInput) int
-		RemoveFactor              func(childComplexity int, input RemoveFactorInput) int
-		ReportNotMe               func(childComplexity int, input ReportNotMeInput) int
-		RequestDataExport         func(childComplexity int) int
-		RequestEmailChange        func(childComplexity int, input RequestEmailChangeInput) int
-		RequestEmailVerification  func(childComplexity int, input *RequestEmailVerificationInput) int
-		RequestLoginCode          func(childComplexity int, input RequestLoginCodeInput) int
-		RequestPasswordReset      func(childComplexity int, input RequestPasswordResetInput) int
-		ResetPassword             func(childComplexity int, input ResetPasswordInput) int
-		ResumeQueue               func(childComplexity int, input ResumeQueueInput) int
-		RetryJob                  func(childComplexity int, input RetryJobInput) int
-		RevokeAllSessions         func(childComplexity int) int
-		RevokeOtherSessions       func(childComplexity int) int
-		RevokeSession             func(childComplexity int, input RevokeSessionInput) int
-		RevokeTrustedDevice       func(childComplexity int, input RevokeTrustedDeviceInput) int
-		SendMfaCode               func(childComplexity int, input SendMfaCodeInput) int
-		SetKindLimit              func(childComplexity int, input SetKindLimitInput) int
-		StartOAuth                func(childComplexity int, input StartOAuthInput) int
-		StartPasskeyLogin         func(childComplexity int, input *StartPasskeyLoginInput) int
-		StartPasskeyRegistration  func(childComplexity int, input *StartPasskeyRegistrationInput) int
-		StepUp                    func(childComplexity int) int
-		UndoEmailChange           func(childComplexity int, input UndoEmailChangeInput) int
-		UnlinkIdentity            func(childComplexity int, input UnlinkIdentityInput) int
-		UpdateProfile             func(childComplexity int, input UpdateProfileInput) int
-		VerifyEmail               func(childComplexity int, input VerifyEmailInput) int
-		VerifyMfa                 func(childComplexity int, input VerifyMfaInput) int
+		CancelAccountDeletion      func(childComplexity int, input *CancelAccountDeletionInput) int
+		CancelJob                  func(childComplexity int, input CancelJobInput) int
+		ChangePassword             func(childComplexity int, input ChangePasswordInput) int
+		CompleteOAuth              func(childComplexity int, input CompleteOAuthInput) int
+		ConfirmEmailChange         func(childComplexity int, input ConfirmEmailChangeInput) int
+		ConfirmPhone               func(childComplexity int, input ConfirmPhoneInput) int
+		ConfirmTotp                func(childComplexity int, input ConfirmTotpInput) int
+		CreateAPIKey               func(childComplexity int, input CreateAPIKeyInput) int
+		CreateServiceAccount       func(childComplexity int, input CreateServiceAccountInput) int
+		DeleteAccount              func(childComplexity int, input *DeleteAccountInput) int
+		DeleteJob                  func(childComplexity int, input DeleteJobInput) int
+		DeleteServiceAccount       func(childComplexity int, input DeleteServiceAccountInput) int
+		DisableUser                func(childComplexity int, input DisableUserInput) int
+		EnableUser                 func(childComplexity int, input EnableUserInput) int
+		EnrollPhone                func(childComplexity int, input EnrollPhoneInput) int
+		EnrollTotp                 func(childComplexity int, input *EnrollTotpInput) int
+		FinishPasskeyLogin         func(childComplexity int, input FinishPasskeyLoginInput) int
+		FinishPasskeyRegistration  func(childComplexity int, input FinishPasskeyRegistrationInput) int
+		ImpersonateUser            func(childComplexity int, input ImpersonateUserInput) int
+		Login                      func(childComplexity int, input LoginInput) int
+		LoginWithCode              func(childComplexity int, input LoginWithCodeInput) int
+		Logout                     func(childComplexity int) int
+		PauseQueue                 func(childComplexity int, input PauseQueueInput) int
+		ProcessCSV                 func(childComplexity int, input ProcessCSVInput) int
+		RefreshIdentityProfile     func(childComplexity int, input RefreshIdentityProfileInput) int
+		RefreshSession             func(childComplexity int, input *RefreshSessionInput) int
+		RegenerateRecoveryCodes    func(childComplexity int) int
+		Register                   func(childComplexity int, input RegisterInput) int
+		RemoveFactor               func(childComplexity int, input RemoveFactorInput) int
+		ReportNotMe                func(childComplexity int, input ReportNotMeInput) int
+		RequestDataExport          func(childComplexity int) int
+		RequestEmailChange         func(childComplexity int, input RequestEmailChangeInput) int
+		RequestEmailVerification   func(childComplexity int, input *RequestEmailVerificationInput) int
+		RequestLoginCode           func(childComplexity int, input RequestLoginCodeInput) int
+		RequestPasswordReset       func(childComplexity int, input RequestPasswordResetInput) int
+		ResetPassword              func(childComplexity int, input ResetPasswordInput) int
+		ResetUserFactors           func(childComplexity int, input ResetUserFactorsInput) int
+		ResumeQueue                func(childComplexity int, input ResumeQueueInput) int
+		RetryJob                   func(childComplexity int, input RetryJobInput) int
+		RevokeAPIKey               func(childComplexity int, input RevokeAPIKeyInput) int
+		RevokeAllSessions          func(childComplexity int) int
+		RevokeOtherSessions        func(childComplexity int) int
+		RevokeSession              func(childComplexity int, input RevokeSessionInput) int
+		RevokeTrustedDevice        func(childComplexity int, input RevokeTrustedDeviceInput) int
+		RevokeUserSessions         func(childComplexity int, input RevokeUserSessionsInput) int
+		RotateServiceAccountSecret func(childComplexity int, input RotateServiceAccountSecretInput) int
+		SendMfaCode                func(childComplexity int, input SendMfaCodeInput) int
+		SetKindLimit               func(childComplexity int, input SetKindLimitInput) int
+		SetUserRoles               func(childComplexity int, input SetUserRolesInput) int
+		StartOAuth                 func(childComplexity int, input StartOAuthInput) int
+		StartPasskeyLogin          func(childComplexity int, input *StartPasskeyLoginInput) int
+		StartPasskeyRegistration   func(childComplexity int, input *StartPasskeyRegistrationInput) int
+		StepUp                     func(childComplexity int) int
+		UndoEmailChange            func(childComplexity int, input UndoEmailChangeInput) int
+		UnlinkIdentity             func(childComplexity int, input UnlinkIdentityInput) int
+		UnlockUser                 func(childComplexity int, input UnlockUserInput) int
+		UpdateProfile              func(childComplexity int, input UpdateProfileInput) int
+		VerifyEmail                func(childComplexity int, input VerifyEmailInput) int
+		VerifyMfa                  func(childComplexity int, input VerifyMfaInput) int
 	}
 
 	OAuthProvider struct {
@@ -362,6 +454,7 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
+		AuditEvents    func(childComplexity int, filter *AuditEventFilter, first *int, after *string, last *int, before *string) int
 		Job            func(childComplexity int, id string) int
 		JobKinds       func(childComplexity int) int
 		Jobs           func(childComplexity int, filter *JobFilter, orderBy *JobOrder, first *int, after *string, last *int, before *string) int
@@ -369,6 +462,8 @@ type ComplexityRoot struct {
 		Node           func(childComplexity int, id string) int
 		Nodes          func(childComplexity int, ids []string) int
 		OauthProviders func(childComplexity int) int
+		User           func(childComplexity int, id string) int
+		Users          func(childComplexity int, filter *UserFilter, first *int, after *string, last *int, before *string) int
 		Version        func(childComplexity int) int
 	}
 
@@ -428,6 +523,11 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	ResetUserFactorsPayload struct {
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	ResumeQueuePayload struct {
 		Queue      func(childComplexity int) int
 		UserErrors func(childComplexity int) int
@@ -440,6 +540,11 @@ type ComplexityRoot struct {
 
 	RevokeAllSessionsPayload struct {
 		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	RevokeApiKeyPayload struct {
+		RevokedID  func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -456,6 +561,17 @@ type ComplexityRoot struct {
 	RevokeTrustedDevicePayload struct {
 		TrustedDeviceID func(childComplexity int) int
 		UserErrors      func(childComplexity int) int
+	}
+
+	RevokeUserSessionsPayload struct {
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	RotateServiceAccountSecretPayload struct {
+		ClientSecret   func(childComplexity int) int
+		ServiceAccount func(childComplexity int) int
+		UserErrors     func(childComplexity int) int
 	}
 
 	SecurityEvent struct {
@@ -489,19 +605,41 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	ServiceAccount struct {
+		CreatedAt         func(childComplexity int) int
+		FormerSecretUntil func(childComplexity int) int
+		LastUsed          func(childComplexity int) int
+		Name              func(childComplexity int) int
+		NodeID            func(childComplexity int) int
+		ScopeNames        func(childComplexity int) int
+	}
+
+	ServiceAccountConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	ServiceAccountEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	Session struct {
-		Agent      func(childComplexity int) int
-		AgentName  func(childComplexity int) int
-		Assurance  func(childComplexity int) int
-		CreatedAt  func(childComplexity int) int
-		Current    func(childComplexity int) int
-		DeviceName func(childComplexity int) int
-		ExpiresAt  func(childComplexity int) int
-		LastSeenAt func(childComplexity int) int
-		Network    func(childComplexity int) int
-		NodeID     func(childComplexity int) int
-		Remember   func(childComplexity int) int
-		Suspension func(childComplexity int) int
+		Agent         func(childComplexity int) int
+		AgentName     func(childComplexity int) int
+		Assurance     func(childComplexity int) int
+		CreatedAt     func(childComplexity int) int
+		Current       func(childComplexity int) int
+		DeviceName    func(childComplexity int) int
+		ExpiresAt     func(childComplexity int) int
+		Impersonation func(childComplexity int) int
+		LastSeenAt    func(childComplexity int) int
+		Network       func(childComplexity int) int
+		NodeID        func(childComplexity int) int
+		Remember      func(childComplexity int) int
+		Suspension    func(childComplexity int) int
 	}
 
 	SessionConnection struct {
@@ -527,6 +665,11 @@ type ComplexityRoot struct {
 
 	SetKindLimitPayload struct {
 		Kind       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
+	SetUserRolesPayload struct {
+		User       func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
@@ -580,12 +723,18 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	UnlockUserPayload struct {
+		User       func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	UpdateProfilePayload struct {
 		User       func(childComplexity int) int
 		UserErrors func(childComplexity int) int
 	}
 
 	User struct {
+		APIKeys           func(childComplexity int) int
 		CalledName        func(childComplexity int) int
 		CreatedAt         func(childComplexity int) int
 		DeletionAt        func(childComplexity int) int
@@ -598,9 +747,23 @@ type ComplexityRoot struct {
 		RecoveryCodesLeft func(childComplexity int) int
 		Roles             func(childComplexity int) int
 		SecurityEvents    func(childComplexity int, first *int, after *string) int
+		ServiceAccounts   func(childComplexity int) int
 		Sessions          func(childComplexity int) int
+		Status            func(childComplexity int) int
 		TrustedDevices    func(childComplexity int) int
 		Verified          func(childComplexity int) int
+	}
+
+	UserConnection struct {
+		Edges      func(childComplexity int) int
+		Nodes      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	UserEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	UserError struct {
@@ -635,6 +798,81 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 	ec := newExecutionContext(nil, e, nil)
 	_ = ec
 	switch typeName + "." + field {
+
+	case "ApiKey.createdAt":
+		if e.ComplexityRoot.ApiKey.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.CreatedAt(childComplexity), true
+	case "ApiKey.expiresAt":
+		if e.ComplexityRoot.ApiKey.Ends == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Ends(childComplexity), true
+	case "ApiKey.lastUsedAt":
+		if e.ComplexityRoot.ApiKey.LastUsed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.LastUsed(childComplexity), true
+	case "ApiKey.name":
+		if e.ComplexityRoot.ApiKey.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Name(childComplexity), true
+	case "ApiKey.id":
+		if e.ComplexityRoot.ApiKey.NodeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.NodeID(childComplexity), true
+	case "ApiKey.scopes":
+		if e.ComplexityRoot.ApiKey.ScopeNames == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.ScopeNames(childComplexity), true
+
+	case "ApiKeyConnection.edges":
+		if e.ComplexityRoot.ApiKeyConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyConnection.Edges(childComplexity), true
+	case "ApiKeyConnection.nodes":
+		if e.ComplexityRoot.ApiKeyConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyConnection.Nodes(childComplexity), true
+	case "ApiKeyConnection.pageInfo":
+		if e.ComplexityRoot.ApiKeyConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyConnection.PageInfo(childComplexity), true
+	case "ApiKeyConnection.totalCount":
+		if e.ComplexityRoot.ApiKeyConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyConnection.TotalCount(childComplexity), true
+
+	case "ApiKeyEdge.cursor":
+		if e.ComplexityRoot.ApiKeyEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyEdge.Cursor(childComplexity), true
+	case "ApiKeyEdge.node":
+		if e.ComplexityRoot.ApiKeyEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyEdge.Node(childComplexity), true
 
 	case "Artifact.bytes":
 		if e.ComplexityRoot.Artifact.Bytes == nil {
@@ -678,6 +916,111 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Artifact.URL(childComplexity), true
+
+	case "AuditEvent.action":
+		if e.ComplexityRoot.AuditEvent.ActionName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ActionName(childComplexity), true
+	case "AuditEvent.actor":
+		if e.ComplexityRoot.AuditEvent.Actor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Actor(childComplexity), true
+	case "AuditEvent.at":
+		if e.ComplexityRoot.AuditEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.At(childComplexity), true
+	case "AuditEvent.details":
+		if e.ComplexityRoot.AuditEvent.DetailsJSON == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.DetailsJSON(childComplexity), true
+	case "AuditEvent.id":
+		if e.ComplexityRoot.AuditEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ID(childComplexity), true
+	case "AuditEvent.network":
+		if e.ComplexityRoot.AuditEvent.NetworkName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.NetworkName(childComplexity), true
+	case "AuditEvent.outcome":
+		if e.ComplexityRoot.AuditEvent.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Outcome(childComplexity), true
+	case "AuditEvent.requestId":
+		if e.ComplexityRoot.AuditEvent.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Request(childComplexity), true
+	case "AuditEvent.sessionId":
+		if e.ComplexityRoot.AuditEvent.SessionID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.SessionID(childComplexity), true
+	case "AuditEvent.subject":
+		if e.ComplexityRoot.AuditEvent.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Subject(childComplexity), true
+	case "AuditEvent.subjectId":
+		if e.ComplexityRoot.AuditEvent.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.SubjectID(childComplexity), true
+
+	case "AuditEventConnection.edges":
+		if e.ComplexityRoot.AuditEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.Edges(childComplexity), true
+	case "AuditEventConnection.nodes":
+		if e.ComplexityRoot.AuditEventConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.Nodes(childComplexity), true
+	case "AuditEventConnection.pageInfo":
+		if e.ComplexityRoot.AuditEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.PageInfo(childComplexity), true
+	case "AuditEventConnection.totalCount":
+		if e.ComplexityRoot.AuditEventConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.TotalCount(childComplexity), true
+
+	case "AuditEventEdge.cursor":
+		if e.ComplexityRoot.AuditEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventEdge.Cursor(childComplexity), true
+	case "AuditEventEdge.node":
+		if e.ComplexityRoot.AuditEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventEdge.Node(childComplexity), true
 
 	case "CancelAccountDeletionPayload.kept":
 		if e.ComplexityRoot.CancelAccountDeletionPayload.Kept == nil {
@@ -811,6 +1154,44 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ConfirmTotpPayload.UserErrors(childComplexity), true
+
+	case "CreateApiKeyPayload.apiKey":
+		if e.ComplexityRoot.CreateApiKeyPayload.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateApiKeyPayload.APIKey(childComplexity), true
+	case "CreateApiKeyPayload.key":
+		if e.ComplexityRoot.CreateApiKeyPayload.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateApiKeyPayload.Key(childComplexity), true
+	case "CreateApiKeyPayload.userErrors":
+		if e.ComplexityRoot.CreateApiKeyPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateApiKeyPayload.UserErrors(childComplexity), true
+
+	case "CreateServiceAccountPayload.clientSecret":
+		if e.ComplexityRoot.CreateServiceAccountPayload.ClientSecret == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateServiceAccountPayload.ClientSecret(childComplexity), true
+	case "CreateServiceAccountPayload.serviceAccount":
+		if e.ComplexityRoot.CreateServiceAccountPayload.ServiceAccount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateServiceAccountPayload.ServiceAccount(childComplexity), true
+	case "CreateServiceAccountPayload.userErrors":
+		if e.ComplexityRoot.CreateServiceAccountPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateServiceAccountPayload.UserErrors(childComplexity), true
 
 	case "CsvColumn.distinct":
 		if e.ComplexityRoot.CsvColumn.Distinct == nil {
@@ -968,6 +1349,45 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DeleteJobPayload.UserErrors(childComplexity), true
+
+	case "DeleteServiceAccountPayload.deletedId":
+		if e.ComplexityRoot.DeleteServiceAccountPayload.DeletedID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeleteServiceAccountPayload.DeletedID(childComplexity), true
+	case "DeleteServiceAccountPayload.userErrors":
+		if e.ComplexityRoot.DeleteServiceAccountPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeleteServiceAccountPayload.UserErrors(childComplexity), true
+
+	case "DisableUserPayload.user":
+		if e.ComplexityRoot.DisableUserPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisableUserPayload.User(childComplexity), true
+	case "DisableUserPayload.userErrors":
+		if e.ComplexityRoot.DisableUserPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisableUserPayload.UserErrors(childComplexity), true
+
+	case "EnableUserPayload.user":
+		if e.ComplexityRoot.EnableUserPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnableUserPayload.User(childComplexity), true
+	case "EnableUserPayload.userErrors":
+		if e.ComplexityRoot.EnableUserPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnableUserPayload.UserErrors(childComplexity), true
 
 	case "EnrollPhonePayload.factorId":
 		if e.ComplexityRoot.EnrollPhonePayload.FactorID == nil {
@@ -1167,6 +1587,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Identity.Username(childComplexity), true
+
+	case "ImpersonateUserPayload.outcome":
+		if e.ComplexityRoot.ImpersonateUserPayload.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ImpersonateUserPayload.Outcome(childComplexity), true
+	case "ImpersonateUserPayload.userErrors":
+		if e.ComplexityRoot.ImpersonateUserPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ImpersonateUserPayload.UserErrors(childComplexity), true
 
 	case "Job.artifacts":
 		if e.ComplexityRoot.Job.Artifacts == nil {
@@ -1617,6 +2050,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ConfirmTotp(childComplexity, args["input"].(ConfirmTotpInput)), true
+	case "Mutation.createApiKey":
+		if e.ComplexityRoot.Mutation.CreateAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateAPIKey(childComplexity, args["input"].(CreateAPIKeyInput)), true
+	case "Mutation.createServiceAccount":
+		if e.ComplexityRoot.Mutation.CreateServiceAccount == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createServiceAccount_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateServiceAccount(childComplexity, args["input"].(CreateServiceAccountInput)), true
 	case "Mutation.deleteAccount":
 		if e.ComplexityRoot.Mutation.DeleteAccount == nil {
 			break
@@ -1639,6 +2094,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DeleteJob(childComplexity, args["input"].(DeleteJobInput)), true
+	case "Mutation.deleteServiceAccount":
+		if e.ComplexityRoot.Mutation.DeleteServiceAccount == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_deleteServiceAccount_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DeleteServiceAccount(childComplexity, args["input"].(DeleteServiceAccountInput)), true
+	case "Mutation.disableUser":
+		if e.ComplexityRoot.Mutation.DisableUser == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_disableUser_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DisableUser(childComplexity, args["input"].(DisableUserInput)), true
+	case "Mutation.enableUser":
+		if e.ComplexityRoot.Mutation.EnableUser == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_enableUser_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.EnableUser(childComplexity, args["input"].(EnableUserInput)), true
 	case "Mutation.enrollPhone":
 		if e.ComplexityRoot.Mutation.EnrollPhone == nil {
 			break
@@ -1683,6 +2171,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.FinishPasskeyRegistration(childComplexity, args["input"].(FinishPasskeyRegistrationInput)), true
+	case "Mutation.impersonateUser":
+		if e.ComplexityRoot.Mutation.ImpersonateUser == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_impersonateUser_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ImpersonateUser(childComplexity, args["input"].(ImpersonateUserInput)), true
 	case "Mutation.login":
 		if e.ComplexityRoot.Mutation.Login == nil {
 			break
@@ -1855,6 +2354,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ResetPassword(childComplexity, args["input"].(ResetPasswordInput)), true
+	case "Mutation.resetUserFactors":
+		if e.ComplexityRoot.Mutation.ResetUserFactors == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_resetUserFactors_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ResetUserFactors(childComplexity, args["input"].(ResetUserFactorsInput)), true
 	case "Mutation.resumeQueue":
 		if e.ComplexityRoot.Mutation.ResumeQueue == nil {
 			break
@@ -1877,6 +2387,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetryJob(childComplexity, args["input"].(RetryJobInput)), true
+	case "Mutation.revokeApiKey":
+		if e.ComplexityRoot.Mutation.RevokeAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeAPIKey(childComplexity, args["input"].(RevokeAPIKeyInput)), true
 	case "Mutation.revokeAllSessions":
 		if e.ComplexityRoot.Mutation.RevokeAllSessions == nil {
 			break
@@ -1911,6 +2432,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokeTrustedDevice(childComplexity, args["input"].(RevokeTrustedDeviceInput)), true
+	case "Mutation.revokeUserSessions":
+		if e.ComplexityRoot.Mutation.RevokeUserSessions == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeUserSessions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeUserSessions(childComplexity, args["input"].(RevokeUserSessionsInput)), true
+	case "Mutation.rotateServiceAccountSecret":
+		if e.ComplexityRoot.Mutation.RotateServiceAccountSecret == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rotateServiceAccountSecret_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RotateServiceAccountSecret(childComplexity, args["input"].(RotateServiceAccountSecretInput)), true
 	case "Mutation.sendMfaCode":
 		if e.ComplexityRoot.Mutation.SendMfaCode == nil {
 			break
@@ -1933,6 +2476,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SetKindLimit(childComplexity, args["input"].(SetKindLimitInput)), true
+	case "Mutation.setUserRoles":
+		if e.ComplexityRoot.Mutation.SetUserRoles == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_setUserRoles_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SetUserRoles(childComplexity, args["input"].(SetUserRolesInput)), true
 	case "Mutation.startOAuth":
 		if e.ComplexityRoot.Mutation.StartOAuth == nil {
 			break
@@ -1994,6 +2548,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UnlinkIdentity(childComplexity, args["input"].(UnlinkIdentityInput)), true
+	case "Mutation.unlockUser":
+		if e.ComplexityRoot.Mutation.UnlockUser == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_unlockUser_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UnlockUser(childComplexity, args["input"].(UnlockUserInput)), true
 	case "Mutation.updateProfile":
 		if e.ComplexityRoot.Mutation.UpdateProfile == nil {
 			break
@@ -2098,6 +2663,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ProcessCsvPayload.UserErrors(childComplexity), true
 
+	case "Query.auditEvents":
+		if e.ComplexityRoot.Query.AuditEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Query_auditEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AuditEvents(childComplexity, args["filter"].(*AuditEventFilter), args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string)), true
+
 	case "Query.job":
 		if e.ComplexityRoot.Query.Job == nil {
 			break
@@ -2160,6 +2737,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.OauthProviders(childComplexity), true
+	case "Query.user":
+		if e.ComplexityRoot.Query.User == nil {
+			break
+		}
+
+		args, err := ec.field_Query_user_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.User(childComplexity, args["id"].(string)), true
+	case "Query.users":
+		if e.ComplexityRoot.Query.Users == nil {
+			break
+		}
+
+		args, err := ec.field_Query_users_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Users(childComplexity, args["filter"].(*UserFilter), args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string)), true
 	case "Query.version":
 		if e.ComplexityRoot.Query.Version == nil {
 			break
@@ -2299,6 +2898,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ResetPasswordPayload.UserErrors(childComplexity), true
 
+	case "ResetUserFactorsPayload.user":
+		if e.ComplexityRoot.ResetUserFactorsPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResetUserFactorsPayload.User(childComplexity), true
+	case "ResetUserFactorsPayload.userErrors":
+		if e.ComplexityRoot.ResetUserFactorsPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResetUserFactorsPayload.UserErrors(childComplexity), true
+
 	case "ResumeQueuePayload.queue":
 		if e.ComplexityRoot.ResumeQueuePayload.Queue == nil {
 			break
@@ -2338,6 +2950,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RevokeAllSessionsPayload.UserErrors(childComplexity), true
 
+	case "RevokeApiKeyPayload.revokedId":
+		if e.ComplexityRoot.RevokeApiKeyPayload.RevokedID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeyPayload.RevokedID(childComplexity), true
+	case "RevokeApiKeyPayload.userErrors":
+		if e.ComplexityRoot.RevokeApiKeyPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeyPayload.UserErrors(childComplexity), true
+
 	case "RevokeOtherSessionsPayload.user":
 		if e.ComplexityRoot.RevokeOtherSessionsPayload.User == nil {
 			break
@@ -2376,6 +3001,38 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RevokeTrustedDevicePayload.UserErrors(childComplexity), true
+
+	case "RevokeUserSessionsPayload.user":
+		if e.ComplexityRoot.RevokeUserSessionsPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeUserSessionsPayload.User(childComplexity), true
+	case "RevokeUserSessionsPayload.userErrors":
+		if e.ComplexityRoot.RevokeUserSessionsPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeUserSessionsPayload.UserErrors(childComplexity), true
+
+	case "RotateServiceAccountSecretPayload.clientSecret":
+		if e.ComplexityRoot.RotateServiceAccountSecretPayload.ClientSecret == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateServiceAccountSecretPayload.ClientSecret(childComplexity), true
+	case "RotateServiceAccountSecretPayload.serviceAccount":
+		if e.ComplexityRoot.RotateServiceAccountSecretPayload.ServiceAccount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateServiceAccountSecretPayload.ServiceAccount(childComplexity), true
+	case "RotateServiceAccountSecretPayload.userErrors":
+		if e.ComplexityRoot.RotateServiceAccountSecretPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateServiceAccountSecretPayload.UserErrors(childComplexity), true
 
 	case "SecurityEvent.type":
 		if e.ComplexityRoot.SecurityEvent.Action == nil {
@@ -2495,6 +3152,81 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SendMfaCodePayload.UserErrors(childComplexity), true
 
+	case "ServiceAccount.createdAt":
+		if e.ComplexityRoot.ServiceAccount.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccount.CreatedAt(childComplexity), true
+	case "ServiceAccount.formerSecretUntil":
+		if e.ComplexityRoot.ServiceAccount.FormerSecretUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccount.FormerSecretUntil(childComplexity), true
+	case "ServiceAccount.lastUsedAt":
+		if e.ComplexityRoot.ServiceAccount.LastUsed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccount.LastUsed(childComplexity), true
+	case "ServiceAccount.name":
+		if e.ComplexityRoot.ServiceAccount.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccount.Name(childComplexity), true
+	case "ServiceAccount.id":
+		if e.ComplexityRoot.ServiceAccount.NodeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccount.NodeID(childComplexity), true
+	case "ServiceAccount.scopes":
+		if e.ComplexityRoot.ServiceAccount.ScopeNames == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccount.ScopeNames(childComplexity), true
+
+	case "ServiceAccountConnection.edges":
+		if e.ComplexityRoot.ServiceAccountConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccountConnection.Edges(childComplexity), true
+	case "ServiceAccountConnection.nodes":
+		if e.ComplexityRoot.ServiceAccountConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccountConnection.Nodes(childComplexity), true
+	case "ServiceAccountConnection.pageInfo":
+		if e.ComplexityRoot.ServiceAccountConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccountConnection.PageInfo(childComplexity), true
+	case "ServiceAccountConnection.totalCount":
+		if e.ComplexityRoot.ServiceAccountConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccountConnection.TotalCount(childComplexity), true
+
+	case "ServiceAccountEdge.cursor":
+		if e.ComplexityRoot.ServiceAccountEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccountEdge.Cursor(childComplexity), true
+	case "ServiceAccountEdge.node":
+		if e.ComplexityRoot.ServiceAccountEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ServiceAccountEdge.Node(childComplexity), true
+
 	case "Session.userAgent":
 		if e.ComplexityRoot.Session.Agent == nil {
 			break
@@ -2537,6 +3269,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Session.ExpiresAt(childComplexity), true
+	case "Session.impersonation":
+		if e.ComplexityRoot.Session.Impersonation == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.Impersonation(childComplexity), true
 	case "Session.lastSeenAt":
 		if e.ComplexityRoot.Session.LastSeenAt == nil {
 			break
@@ -2655,6 +3393,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SetKindLimitPayload.UserErrors(childComplexity), true
+
+	case "SetUserRolesPayload.user":
+		if e.ComplexityRoot.SetUserRolesPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SetUserRolesPayload.User(childComplexity), true
+	case "SetUserRolesPayload.userErrors":
+		if e.ComplexityRoot.SetUserRolesPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SetUserRolesPayload.UserErrors(childComplexity), true
 
 	case "StartOAuthPayload.authorizationUrl":
 		if e.ComplexityRoot.StartOAuthPayload.AuthorizationURL == nil {
@@ -2835,6 +3586,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UnlinkIdentityPayload.UserErrors(childComplexity), true
 
+	case "UnlockUserPayload.user":
+		if e.ComplexityRoot.UnlockUserPayload.User == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UnlockUserPayload.User(childComplexity), true
+	case "UnlockUserPayload.userErrors":
+		if e.ComplexityRoot.UnlockUserPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UnlockUserPayload.UserErrors(childComplexity), true
+
 	case "UpdateProfilePayload.user":
 		if e.ComplexityRoot.UpdateProfilePayload.User == nil {
 			break
@@ -2848,6 +3612,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UpdateProfilePayload.UserErrors(childComplexity), true
 
+	case "User.apiKeys":
+		if e.ComplexityRoot.User.APIKeys == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.APIKeys(childComplexity), true
 	case "User.name":
 		if e.ComplexityRoot.User.CalledName == nil {
 			break
@@ -2930,12 +3700,24 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.SecurityEvents(childComplexity, args["first"].(*int), args["after"].(*string)), true
+	case "User.serviceAccounts":
+		if e.ComplexityRoot.User.ServiceAccounts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.ServiceAccounts(childComplexity), true
 	case "User.sessions":
 		if e.ComplexityRoot.User.Sessions == nil {
 			break
 		}
 
 		return e.ComplexityRoot.User.Sessions(childComplexity), true
+	case "User.status":
+		if e.ComplexityRoot.User.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.User.Status(childComplexity), true
 	case "User.trustedDevices":
 		if e.ComplexityRoot.User.TrustedDevices == nil {
 			break
@@ -2948,6 +3730,44 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.User.Verified(childComplexity), true
+
+	case "UserConnection.edges":
+		if e.ComplexityRoot.UserConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UserConnection.Edges(childComplexity), true
+	case "UserConnection.nodes":
+		if e.ComplexityRoot.UserConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UserConnection.Nodes(childComplexity), true
+	case "UserConnection.pageInfo":
+		if e.ComplexityRoot.UserConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UserConnection.PageInfo(childComplexity), true
+	case "UserConnection.totalCount":
+		if e.ComplexityRoot.UserConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UserConnection.TotalCount(childComplexity), true
+
+	case "UserEdge.cursor":
+		if e.ComplexityRoot.UserEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UserEdge.Cursor(childComplexity), true
+	case "UserEdge.node":
+		if e.ComplexityRoot.UserEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UserEdge.Node(childComplexity), true
 
 	case "UserError.code":
 		if e.ComplexityRoot.UserError.Code == nil {
@@ -3199,6 +4019,306 @@ type ChangePasswordPayload {
   "The account; null when refused."
   user: User
   "Why the change was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
+	{Name: "../schema/admin.graphqls", Input: `"Whether an account may sign in."
+enum UserStatus {
+  "It may."
+  ACTIVE
+  "An administrator has disabled it."
+  DISABLED
+  "It is being deleted, at its owner's wish."
+  DELETING
+}
+
+"A list of accounts."
+type UserConnection {
+  "The entries with their cursors."
+  edges: [UserEdge!]!
+  "The entries alone."
+  nodes: [User!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+  "How many accounts match in all."
+  totalCount: Int!
+}
+
+"One entry of a list of accounts."
+type UserEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The account."
+  node: User!
+}
+
+"Which accounts. What is left out does not matter."
+input UserFilter {
+  "With exactly this address, whatever its capital letters. Addresses are sealed at rest, so no part of one can be searched for."
+  email: String
+  "With this id."
+  id: ID
+  "In this state."
+  status: UserStatus
+  "Holding this role."
+  role: Role
+  "Made at or after this moment."
+  createdAfter: Time
+  "Made before this moment."
+  createdBefore: Time
+}
+
+"How something ended."
+enum AuditOutcome {
+  "It was done."
+  SUCCEEDED
+  "It was refused."
+  REFUSED
+}
+
+"One thing that happened: who did what to whose account."
+type AuditEvent {
+  "The event's id, evt_…."
+  id: ID!
+  "When it happened."
+  at: Time!
+  "What was done, e.g. login.refused."
+  action: String!
+  "How it ended."
+  outcome: AuditOutcome!
+  "The id of who did it: an account's or a service account's, or system, or nobody."
+  actor: String!
+  "Whose account it concerns; null when none, or when it is gone."
+  subject: User
+  "The id of whose account it concerns, also when that is gone; null when none."
+  subjectId: ID
+  "The session that it concerns; null when none."
+  sessionId: ID
+  "Where it came from: the first 24 bits of an IPv4 address, 48 of an IPv6 one; null when not known."
+  network: String
+  "The request in which it happened, by which the log can be searched; null when none."
+  requestId: String
+  "What more there is to it, without secrets and addresses, as an object of texts."
+  details: JSON!
+}
+
+"A list of audit events."
+type AuditEventConnection {
+  "The entries with their cursors."
+  edges: [AuditEventEdge!]!
+  "The entries alone."
+  nodes: [AuditEvent!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+  "How many events match in all."
+  totalCount: Int!
+}
+
+"One entry of a list of audit events."
+type AuditEventEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The event."
+  node: AuditEvent!
+}
+
+"Which events. What is left out does not matter."
+input AuditEventFilter {
+  "Concerning this account, or done by it."
+  userId: ID
+  "Of this action, e.g. login.refused, or of all that begin so when it ends with a point, e.g. login. (with the point)."
+  action: String
+  "Ended so."
+  outcome: AuditOutcome
+  "At or after this moment."
+  from: Time
+  "Before this moment."
+  to: Time
+}
+
+extend type User {
+  "Whether the account may sign in."
+  status: UserStatus!
+}
+
+extend type Session {
+  "Whether an administrator acts as the person in this session."
+  impersonation: Boolean!
+}
+
+extend type Query {
+  "The accounts, newest first; for those who may read them."
+  users(
+    "Which accounts; all when left out."
+    filter: UserFilter
+    "How many from the start of the list, 1 to 100; 20 when neither first nor last is given."
+    first: Int
+    "Only what follows this cursor."
+    after: String
+    "How many from the end of the list, 1 to 100."
+    last: Int
+    "Only what precedes this cursor."
+    before: String
+  ): UserConnection! @auth @hasScope(scope: "users:read")
+  "The account with this id; for those who may read accounts, and for its owner. NOT_FOUND for anybody else."
+  user(
+    "The account's id."
+    id: ID!
+  ): User @auth
+  "What happened, newest first; for those who may read it."
+  auditEvents(
+    "Which events; all when left out."
+    filter: AuditEventFilter
+    "How many from the start of the list, 1 to 100; 20 when neither first nor last is given."
+    first: Int
+    "Only what follows this cursor."
+    after: String
+    "How many from the end of the list, 1 to 100."
+    last: Int
+    "Only what precedes this cursor."
+    before: String
+  ): AuditEventConnection! @auth @hasScope(scope: "audit:read")
+}
+
+extend type Mutation {
+  "Gives an account exactly these roles; every server acts on them within a second, and streams opened with the old ones end."
+  setUserRoles(
+    "Which account, and its roles."
+    input: SetUserRolesInput!
+  ): SetUserRolesPayload! @auth @hasRole(role: ADMIN)
+  "Ends all sessions of an account and lets it, its API keys and its service accounts in no more."
+  disableUser(
+    "Which account."
+    input: DisableUserInput!
+  ): DisableUserPayload! @auth @hasRole(role: ADMIN)
+  "Lets a disabled account sign in again; its API keys and service accounts are good again too."
+  enableUser(
+    "Which account."
+    input: EnableUserInput!
+  ): EnableUserPayload! @auth @hasRole(role: ADMIN)
+  "Forgets the failed attempts to sign in to an account, so that its owner need not wait."
+  unlockUser(
+    "Which account."
+    input: UnlockUserInput!
+  ): UnlockUserPayload! @auth @hasRole(role: ADMIN)
+  "Takes all second factors, recovery codes and trusted devices from an account whose owner has lost them, and ends its sessions. The owner is told by mail."
+  resetUserFactors(
+    "Which account."
+    input: ResetUserFactorsInput!
+  ): ResetUserFactorsPayload! @auth @hasRole(role: ADMIN)
+  "Ends all sessions of an account, on every server within a second. Its API keys go on."
+  revokeUserSessions(
+    "Which account."
+    input: RevokeUserSessionsInput!
+  ): RevokeUserSessionsPayload! @auth @hasRole(role: ADMIN)
+  "Begins a session in which the caller acts as somebody else, for 30 minutes, without refresh. The person is told by mail, sees the session among theirs and can end it. Credentials cannot be changed in it; administrators cannot be impersonated."
+  impersonateUser(
+    "Whom, and why."
+    input: ImpersonateUserInput!
+  ): ImpersonateUserPayload! @auth @hasRole(role: ADMIN)
+}
+
+"Which account, and its roles."
+input SetUserRolesInput {
+  "The account's id."
+  userId: ID!
+  "All roles it shall hold; USER needs no mention."
+  roles: [Role!]!
+}
+
+"What setUserRoles did."
+type SetUserRolesPayload {
+  "The account; null when refused."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which account to disable."
+input DisableUserInput {
+  "The account's id."
+  userId: ID!
+}
+
+"What disableUser did."
+type DisableUserPayload {
+  "The account; null when refused."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which account to enable."
+input EnableUserInput {
+  "The account's id."
+  userId: ID!
+}
+
+"What enableUser did."
+type EnableUserPayload {
+  "The account; null when refused."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which account to unlock."
+input UnlockUserInput {
+  "The account's id."
+  userId: ID!
+}
+
+"What unlockUser did."
+type UnlockUserPayload {
+  "The account; null when refused."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Whose factors to reset."
+input ResetUserFactorsInput {
+  "The account's id."
+  userId: ID!
+}
+
+"What resetUserFactors did."
+type ResetUserFactorsPayload {
+  "The account; null when refused."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Whose sessions to end."
+input RevokeUserSessionsInput {
+  "The account's id."
+  userId: ID!
+}
+
+"What revokeUserSessions did."
+type RevokeUserSessionsPayload {
+  "The account; null when refused."
+  user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Whom to act as, and why."
+input ImpersonateUserInput {
+  "The account's id."
+  userId: ID!
+  "Why, 1 to 500 characters. The person reads it, and the audit keeps it."
+  reason: String!
+  "Whether nothing may be changed: then mutations are FORBIDDEN."
+  readOnly: Boolean = true
+}
+
+"What impersonateUser did."
+type ImpersonateUserPayload {
+  "The session's access token; always in the answer, also in cookie mode, where the caller's own session stays. There is no refresh token. Null when refused."
+  outcome: SessionTokens
+  "Why it was refused; empty on success."
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
@@ -3962,6 +5082,197 @@ type LogoutPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/machine.graphqls", Input: `"A key by which a program acts for its owner, within the key's scopes."
+type ApiKey implements Node {
+  "The key's id, key_…. It is no secret."
+  id: ID!
+  "What its owner calls it."
+  name: String!
+  "What it may do, e.g. jobs:run; never more than its owner may."
+  scopes: [String!]!
+  "When it was made."
+  createdAt: Time!
+  "When it ends; null when it does not."
+  expiresAt: Time
+  "When it was last used, to the minute; null when it never was."
+  lastUsedAt: Time
+}
+
+"A list of API keys."
+type ApiKeyConnection {
+  "The entries with their cursors."
+  edges: [ApiKeyEdge!]!
+  "The entries alone."
+  nodes: [ApiKey!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+  "How many keys there are in all."
+  totalCount: Int!
+}
+
+"One entry of a list of API keys."
+type ApiKeyEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The key."
+  node: ApiKey!
+}
+
+"A program with an account of its own: it gets access tokens at /oauth/token for its id and secret, and owns the jobs that it starts."
+type ServiceAccount implements Node {
+  "The service account's id, svc_…, which is its client_id."
+  id: ID!
+  "What its owner calls it."
+  name: String!
+  "What it may do, e.g. jobs:run; never more than its owner may."
+  scopes: [String!]!
+  "When it was made."
+  createdAt: Time!
+  "When it was last used, to the minute; null when it never was."
+  lastUsedAt: Time
+  "Until when the secret before the present one is good; null when there is none."
+  formerSecretUntil: Time
+}
+
+"A list of service accounts."
+type ServiceAccountConnection {
+  "The entries with their cursors."
+  edges: [ServiceAccountEdge!]!
+  "The entries alone."
+  nodes: [ServiceAccount!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+  "How many service accounts there are in all."
+  totalCount: Int!
+}
+
+"One entry of a list of service accounts."
+type ServiceAccountEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The service account."
+  node: ServiceAccount!
+}
+
+extend type User {
+  "The account's API keys that are in force, newest first, at most 50."
+  apiKeys: ApiKeyConnection
+  "The account's service accounts, newest first, at most 20."
+  serviceAccounts: ServiceAccountConnection
+}
+
+extend type Mutation {
+  "Makes an API key and shows it, once. An API key goes where an access token goes."
+  createApiKey(
+    "The key."
+    input: CreateApiKeyInput!
+  ): CreateApiKeyPayload! @auth @rateLimit(max: 60, seconds: 600)
+  "Ends an API key, on every server within a second."
+  revokeApiKey(
+    "Which key."
+    input: RevokeApiKeyInput!
+  ): RevokeApiKeyPayload! @auth
+  "Makes a service account and shows its secret, once."
+  createServiceAccount(
+    "The service account."
+    input: CreateServiceAccountInput!
+  ): CreateServiceAccountPayload! @auth @rateLimit(max: 60, seconds: 600)
+  "Gives a service account a new secret and shows it, once. The last one stays good for a while."
+  rotateServiceAccountSecret(
+    "Which service account."
+    input: RotateServiceAccountSecretInput!
+  ): RotateServiceAccountSecretPayload! @auth @rateLimit(max: 60, seconds: 600)
+  "Ends a service account and its access tokens, on every server within a second. Its jobs go on."
+  deleteServiceAccount(
+    "Which service account."
+    input: DeleteServiceAccountInput!
+  ): DeleteServiceAccountPayload! @auth
+}
+
+"A new API key."
+input CreateApiKeyInput {
+  "What it is for, 1 to 100 characters."
+  name: String!
+  "What it may do, at least one: jobs:run, account:read, schema:introspect, and for administrators jobs:read-all, jobs:manage-all, users:read, audit:read."
+  scopes: [String!]!
+  "When it ends; never when left out."
+  expiresAt: Time
+}
+
+"What createApiKey did."
+type CreateApiKeyPayload {
+  "The key's record; null when refused."
+  apiKey: ApiKey
+  "The key itself, gh_…, shown this once; null when refused."
+  key: String
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which API key."
+input RevokeApiKeyInput {
+  "The key's id."
+  id: ID!
+}
+
+"What revokeApiKey did."
+type RevokeApiKeyPayload {
+  "The id of the key that has ended; null when refused."
+  revokedId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"A new service account."
+input CreateServiceAccountInput {
+  "What it is for, 1 to 100 characters."
+  name: String!
+  "What it may do, at least one; the same scopes as for API keys."
+  scopes: [String!]!
+}
+
+"What createServiceAccount did."
+type CreateServiceAccountPayload {
+  "The service account; its id is the client_id. Null when refused."
+  serviceAccount: ServiceAccount
+  "The client_secret, ghs_…, shown this once; null when refused."
+  clientSecret: String
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which service account gets a new secret."
+input RotateServiceAccountSecretInput {
+  "The service account's id."
+  id: ID!
+  "How many seconds the last secret stays good, 0 to 3600. With 0 the access tokens that are out end too: for a secret that has leaked."
+  graceSeconds: Int = 3600
+}
+
+"What rotateServiceAccountSecret did."
+type RotateServiceAccountSecretPayload {
+  "The service account; null when refused."
+  serviceAccount: ServiceAccount
+  "The new client_secret, shown this once; null when refused."
+  clientSecret: String
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which service account."
+input DeleteServiceAccountInput {
+  "The service account's id."
+  id: ID!
+}
+
+"What deleteServiceAccount did."
+type DeleteServiceAccountPayload {
+  "The id of the service account that has ended; null when refused."
+  deletedId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
 	{Name: "../schema/oauth.graphqls", Input: `"What an identity provider speaks."
 enum OAuthProviderKind {
   "OpenID Connect, found by its issuer."
@@ -4707,17 +6018,17 @@ extend type Mutation {
   cancelJob(
     "Which job."
     input: CancelJobInput!
-  ): CancelJobPayload! @auth
+  ): CancelJobPayload! @auth @hasScope(scope: "jobs:run")
   "Starts a failed or cancelled job anew, with all its attempts."
   retryJob(
     "Which job."
     input: RetryJobInput!
-  ): RetryJobPayload! @auth
+  ): RetryJobPayload! @auth @hasScope(scope: "jobs:run")
   "Deletes a job that has ended, with its result and files."
   deleteJob(
     "Which job."
     input: DeleteJobInput!
-  ): DeleteJobPayload! @auth
+  ): DeleteJobPayload! @auth @hasScope(scope: "jobs:run")
   "Lets no further job of a queue begin, on any server."
   pauseQueue(
     "Which queue."
@@ -4935,6 +6246,20 @@ enum SecurityEventType {
   IDENTITY_UNLINKED
   "An identity of a provider was to be linked, and was not."
   IDENTITY_REFUSED
+  "An API key was made."
+  APIKEY_CREATED
+  "An API key was revoked."
+  APIKEY_REVOKED
+  "A service account was made."
+  SERVICE_CREATED
+  "A service account got a new secret."
+  SERVICE_ROTATED
+  "A service account was deleted."
+  SERVICE_DELETED
+  "An administrator let the account sign in again at once."
+  ACCOUNT_UNLOCKED
+  "An administrator acted in the name of the account."
+  USER_IMPERSONATED
 }
 
 "Who stands behind a security event."
@@ -5101,6 +6426,48 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
 
+func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ApiKey_id(ctx, field)
+	case "name":
+		return ec.fieldContext_ApiKey_name(ctx, field)
+	case "scopes":
+		return ec.fieldContext_ApiKey_scopes(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ApiKey_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_ApiKey_expiresAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_ApiKey_lastUsedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKey", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ApiKeyConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ApiKeyConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ApiKeyConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ApiKeyConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ApiKeyEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ApiKeyEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Artifact(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -5119,6 +6486,58 @@ func (ec *executionContext) childFields_Artifact(ctx context.Context, field grap
 		return ec.fieldContext_Artifact_expiresAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Artifact", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AuditEvent_id(ctx, field)
+	case "at":
+		return ec.fieldContext_AuditEvent_at(ctx, field)
+	case "action":
+		return ec.fieldContext_AuditEvent_action(ctx, field)
+	case "outcome":
+		return ec.fieldContext_AuditEvent_outcome(ctx, field)
+	case "actor":
+		return ec.fieldContext_AuditEvent_actor(ctx, field)
+	case "subject":
+		return ec.fieldContext_AuditEvent_subject(ctx, field)
+	case "subjectId":
+		return ec.fieldContext_AuditEvent_subjectId(ctx, field)
+	case "sessionId":
+		return ec.fieldContext_AuditEvent_sessionId(ctx, field)
+	case "network":
+		return ec.fieldContext_AuditEvent_network(ctx, field)
+	case "requestId":
+		return ec.fieldContext_AuditEvent_requestId(ctx, field)
+	case "details":
+		return ec.fieldContext_AuditEvent_details(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AuditEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AuditEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AuditEventConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_AuditEventConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AuditEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AuditEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEventEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_CancelAccountDeletionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5205,6 +6624,30 @@ func (ec *executionContext) childFields_ConfirmTotpPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type ConfirmTotpPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_CreateApiKeyPayload_apiKey(ctx, field)
+	case "key":
+		return ec.fieldContext_CreateApiKeyPayload_key(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateApiKeyPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateServiceAccountPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "serviceAccount":
+		return ec.fieldContext_CreateServiceAccountPayload_serviceAccount(ctx, field)
+	case "clientSecret":
+		return ec.fieldContext_CreateServiceAccountPayload_clientSecret(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateServiceAccountPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateServiceAccountPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CsvColumn(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "name":
@@ -5265,6 +6708,36 @@ func (ec *executionContext) childFields_DeleteJobPayload(ctx context.Context, fi
 		return ec.fieldContext_DeleteJobPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteJobPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DeleteServiceAccountPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedId":
+		return ec.fieldContext_DeleteServiceAccountPayload_deletedId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeleteServiceAccountPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteServiceAccountPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DisableUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_DisableUserPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DisableUserPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DisableUserPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_EnableUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_EnableUserPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_EnableUserPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EnableUserPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_EnrollPhonePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5359,6 +6832,16 @@ func (ec *executionContext) childFields_Identity(ctx context.Context, field grap
 		return ec.fieldContext_Identity_profileFetchedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Identity", field.Name)
+}
+
+func (ec *executionContext) childFields_ImpersonateUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcome":
+		return ec.fieldContext_ImpersonateUserPayload_outcome(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ImpersonateUserPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ImpersonateUserPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Job(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5711,6 +7194,16 @@ func (ec *executionContext) childFields_ResetPasswordPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type ResetPasswordPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ResetUserFactorsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_ResetUserFactorsPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ResetUserFactorsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResetUserFactorsPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ResumeQueuePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "queue":
@@ -5741,6 +7234,16 @@ func (ec *executionContext) childFields_RevokeAllSessionsPayload(ctx context.Con
 	return nil, fmt.Errorf("no field named %q was found under type RevokeAllSessionsPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RevokeApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "revokedId":
+		return ec.fieldContext_RevokeApiKeyPayload_revokedId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RevokeApiKeyPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeyPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RevokeOtherSessionsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "user":
@@ -5769,6 +7272,28 @@ func (ec *executionContext) childFields_RevokeTrustedDevicePayload(ctx context.C
 		return ec.fieldContext_RevokeTrustedDevicePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RevokeTrustedDevicePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RevokeUserSessionsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_RevokeUserSessionsPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RevokeUserSessionsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeUserSessionsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RotateServiceAccountSecretPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "serviceAccount":
+		return ec.fieldContext_RotateServiceAccountSecretPayload_serviceAccount(ctx, field)
+	case "clientSecret":
+		return ec.fieldContext_RotateServiceAccountSecretPayload_clientSecret(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RotateServiceAccountSecretPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RotateServiceAccountSecretPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5833,6 +7358,48 @@ func (ec *executionContext) childFields_SendMfaCodePayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type SendMfaCodePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ServiceAccount(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ServiceAccount_id(ctx, field)
+	case "name":
+		return ec.fieldContext_ServiceAccount_name(ctx, field)
+	case "scopes":
+		return ec.fieldContext_ServiceAccount_scopes(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ServiceAccount_createdAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_ServiceAccount_lastUsedAt(ctx, field)
+	case "formerSecretUntil":
+		return ec.fieldContext_ServiceAccount_formerSecretUntil(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ServiceAccount", field.Name)
+}
+
+func (ec *executionContext) childFields_ServiceAccountConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ServiceAccountConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ServiceAccountConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ServiceAccountConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ServiceAccountConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ServiceAccountConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ServiceAccountEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ServiceAccountEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ServiceAccountEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ServiceAccountEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -5859,6 +7426,8 @@ func (ec *executionContext) childFields_Session(ctx context.Context, field graph
 		return ec.fieldContext_Session_assurance(ctx, field)
 	case "rememberMe":
 		return ec.fieldContext_Session_rememberMe(ctx, field)
+	case "impersonation":
+		return ec.fieldContext_Session_impersonation(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Session", field.Name)
 }
@@ -5887,6 +7456,24 @@ func (ec *executionContext) childFields_SessionEdge(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type SessionEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_SessionTokens(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "accessToken":
+		return ec.fieldContext_SessionTokens_accessToken(ctx, field)
+	case "accessTokenExpiresAt":
+		return ec.fieldContext_SessionTokens_accessTokenExpiresAt(ctx, field)
+	case "refreshToken":
+		return ec.fieldContext_SessionTokens_refreshToken(ctx, field)
+	case "refreshTokenExpiresAt":
+		return ec.fieldContext_SessionTokens_refreshTokenExpiresAt(ctx, field)
+	case "session":
+		return ec.fieldContext_SessionTokens_session(ctx, field)
+	case "user":
+		return ec.fieldContext_SessionTokens_user(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SessionTokens", field.Name)
+}
+
 func (ec *executionContext) childFields_SetKindLimitPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "kind":
@@ -5895,6 +7482,16 @@ func (ec *executionContext) childFields_SetKindLimitPayload(ctx context.Context,
 		return ec.fieldContext_SetKindLimitPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SetKindLimitPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SetUserRolesPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_SetUserRolesPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_SetUserRolesPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SetUserRolesPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_StartOAuthPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5985,6 +7582,16 @@ func (ec *executionContext) childFields_UnlinkIdentityPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type UnlinkIdentityPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_UnlockUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_UnlockUserPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UnlockUserPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UnlockUserPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpdateProfilePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "user":
@@ -6017,18 +7624,48 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_sessions(ctx, field)
 	case "jobs":
 		return ec.fieldContext_User_jobs(ctx, field)
+	case "status":
+		return ec.fieldContext_User_status(ctx, field)
 	case "factors":
 		return ec.fieldContext_User_factors(ctx, field)
 	case "recoveryCodesLeft":
 		return ec.fieldContext_User_recoveryCodesLeft(ctx, field)
 	case "trustedDevices":
 		return ec.fieldContext_User_trustedDevices(ctx, field)
+	case "apiKeys":
+		return ec.fieldContext_User_apiKeys(ctx, field)
+	case "serviceAccounts":
+		return ec.fieldContext_User_serviceAccounts(ctx, field)
 	case "identities":
 		return ec.fieldContext_User_identities(ctx, field)
 	case "securityEvents":
 		return ec.fieldContext_User_securityEvents(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type User", field.Name)
+}
+
+func (ec *executionContext) childFields_UserConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_UserConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_UserConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_UserConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_UserConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UserConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_UserEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_UserEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_UserEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UserEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_UserError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

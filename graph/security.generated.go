@@ -582,6 +582,13 @@ var (
 		"IDENTITY_LINKED":            audit.IdentityLinked,
 		"IDENTITY_UNLINKED":          audit.IdentityUnlinked,
 		"IDENTITY_REFUSED":           audit.IdentityRefused,
+		"APIKEY_CREATED":             audit.APIKeyCreated,
+		"APIKEY_REVOKED":             audit.APIKeyRevoked,
+		"SERVICE_CREATED":            audit.ServiceAccountCreated,
+		"SERVICE_ROTATED":            audit.ServiceAccountRotated,
+		"SERVICE_DELETED":            audit.ServiceAccountDeleted,
+		"ACCOUNT_UNLOCKED":           audit.AccountUnlocked,
+		"USER_IMPERSONATED":          audit.UserImpersonated,
 	}
 	marshalNSecurityEventType2gatehouseᚋauditᚐAction = map[audit.Action]string{
 		audit.AccountRegistered:        "ACCOUNT_REGISTERED",
@@ -622,6 +629,13 @@ var (
 		audit.IdentityLinked:           "IDENTITY_LINKED",
 		audit.IdentityUnlinked:         "IDENTITY_UNLINKED",
 		audit.IdentityRefused:          "IDENTITY_REFUSED",
+		audit.APIKeyCreated:            "APIKEY_CREATED",
+		audit.APIKeyRevoked:            "APIKEY_REVOKED",
+		audit.ServiceAccountCreated:    "SERVICE_CREATED",
+		audit.ServiceAccountRotated:    "SERVICE_ROTATED",
+		audit.ServiceAccountDeleted:    "SERVICE_DELETED",
+		audit.AccountUnlocked:          "ACCOUNT_UNLOCKED",
+		audit.UserImpersonated:         "USER_IMPERSONATED",
 	}
 )
 

@@ -112,6 +112,24 @@ func Sections(accounts *account.Accounts, sessions *session.Sessions, log *audit
 			}
 			return err
 		}},
+		{"machines", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
+			keys, err := sessions.APIKeys(ctx, viewer.System(), user)
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				if err := emit(machineEntry{k.ID, k.Name, k.Scopes, k.CreatedAt, k.LastUsedAt, k.ExpiresAt}); err != nil {
+					return err
+				}
+			}
+			services, err := sessions.ServiceAccounts(ctx, viewer.System(), user)
+			for _, a := range services {
+				if err := emit(machineEntry{ID: a.ID, Name: a.Name, Scopes: a.Scopes, CreatedAt: a.CreatedAt, LastUsedAt: a.LastUsedAt}); err != nil {
+					return err
+				}
+			}
+			return err
+		}},
 		{"events", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
 			return log.Each(ctx, user, func(e audit.Entry) error {
 				return emit(eventEntry{e.At, e.Action, e.Outcome, e.Actor, e.Session, e.Network, e.Details})
@@ -158,6 +176,15 @@ func sessionEntryOf(s session.Session) sessionEntry {
 		ID: s.ID, CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, ExpiresAt: s.ExpiresAt, EndedAt: s.RevokedAt, Reason: s.Reason,
 		Assurance: s.Level.String(), Methods: s.Methods, Network: s.Network, UserAgent: s.Agent, DeviceID: s.Device.ID, DeviceName: s.Device.Name,
 	}
+}
+
+type machineEntry struct {
+	ID         viewer.MachineID `json:"id"`
+	Name       string           `json:"name"`
+	Scopes     []viewer.Scope   `json:"scopes"`
+	CreatedAt  time.Time        `json:"createdAt"`
+	LastUsedAt time.Time        `json:"lastUsedAt,omitzero"`
+	ExpiresAt  time.Time        `json:"expiresAt,omitzero"`
 }
 
 type eventEntry struct {

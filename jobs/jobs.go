@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/queue"
+	"gatehouse/vault"
 )
 
 // Parts are what the kinds work with; Ring and Post are required, and without Accounts the jobs that need
@@ -23,6 +24,8 @@ type Parts struct {
 	Accounts func() *account.Accounts
 	// Sections returns the parts of the copy of a person's data, each kept by another room; as Accounts.
 	Sections func() []Section
+
+	Vault *vault.Vault // seals values anew; nil: there is no such kind
 }
 
 // Options tunes the kinds; the zero value is a good default.
@@ -43,10 +46,14 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 	if parts.Sections == nil {
 		parts.Sections = func() []Section { return nil }
 	}
-	return []queue.Definition{
+	kinds := []queue.Definition{
 		processCSVs(newFetcher(o.AllowPrivate)),
 		deliverMessages(parts.Ring, parts.Post, o.Now),
 		sendProofs(parts.Accounts),
 		exportsData(parts.Accounts, parts.Sections, o.Now),
 	}
+	if parts.Vault != nil {
+		kinds = append(kinds, reencrypts(parts.Vault))
+	}
+	return kinds
 }

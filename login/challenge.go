@@ -98,7 +98,10 @@ type content struct {
 // one, a code by mail) where the account has none. A right answer raises the session that asks. Faults:
 // UNAUTHENTICATED; WRONG_STATE where nothing is left but to sign in again.
 func (l *Logins) StepUp(ctx context.Context, by viewer.Viewer) (Challenge, error) {
-	if by.User == "" || by.Session == "" {
+	if err := by.InPerson(); err != nil {
+		return Challenge{}, err
+	}
+	if by.Session == "" {
 		return Challenge{}, fault.SignIn()
 	}
 	var c Challenge

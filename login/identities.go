@@ -225,8 +225,8 @@ const linkAge = 15 * time.Minute
 // fresh wants a person who has signed in lately: an open session that somebody finds is not to become
 // a way in of theirs. Faults: UNAUTHENTICATED, STEP_UP_REQUIRED.
 func (i *Identities) fresh(by viewer.Viewer) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	if i.now().Sub(by.AuthTime) > linkAge {
 		return fault.New(fault.StepUpRequired, "", "Sign in again to change the ways into your account.")

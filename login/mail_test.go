@@ -125,8 +125,7 @@ func TestADisabledAccountGetsNoMailAndEntersByNone(t *testing.T) {
 	from := session.Origin{IP: loopback}
 	must(t, h.accounts.RequestLoginCode(t.Context(), "ada@example.com", session.Bearer, from))
 	mail := h.box.Take(t, notify.LoginCode, "ada@example.com")
-	admin := viewer.Viewer{User: "usr_admin", Roles: []viewer.Role{viewer.Admin}}
-	must(t, h.accounts.Disable(t.Context(), admin, owner.User.ID))
+	must(t, h.accounts.Disable(t.Context(), viewer.System(), owner.User.ID))
 	_, err = h.logins.ByMail(t.Context(), account.Shown{Token: token(mail)}, login.Client{Origin: from})
 	refuse(t, "a link from before", err, fault.AccountDisabled)
 	must(t, h.accounts.RequestPasswordReset(t.Context(), "ada@example.com", from))

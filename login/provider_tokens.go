@@ -48,8 +48,8 @@ func (i *Identities) AccessToken(ctx context.Context, by viewer.Viewer, id accou
 // RefreshProfile asks the provider who the person of an identity is now; by is its owner. Faults: as
 // AccessToken, and OAUTH_UNSUPPORTED where a provider tells it at sign-in only.
 func (i *Identities) RefreshProfile(ctx context.Context, by viewer.Viewer, id account.IdentityID) (account.Identity, error) {
-	if by.User == "" {
-		return account.Identity{}, fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return account.Identity{}, err
 	}
 	identity, err := i.logins.accounts.Identity(ctx, by, id)
 	if err != nil {

@@ -89,6 +89,9 @@ func (q *Queue) allowed(by viewer.Viewer, f Filter, o Order) (Filter, Order, err
 			return f, o, fault.Denied("Only admins may see the jobs of other accounts.")
 		}
 		f.Owner = by.User
+		if !by.Owns(by.User, viewer.ReadJobs) {
+			return f, o, fault.Denied("This credential may not see jobs.")
+		}
 	}
 	if len(f.States)+len(f.Kinds)+len(f.Queues) > 200 {
 		return f, o, fault.New(fault.BadUserInput, "", "The filter names more than 200 values.")

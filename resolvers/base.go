@@ -90,6 +90,10 @@ func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
 			return nil, err
 		}
 		return identity, nil
+	case "key":
+		return r.Sessions.APIKey(ctx, by, viewer.MachineID(id))
+	case "svc":
+		return r.Sessions.ServiceAccount(ctx, by, viewer.MachineID(id))
 	}
 	return nil, fault.Missing("object")
 }

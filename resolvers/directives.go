@@ -28,6 +28,12 @@ func (r *Resolver) auth(ctx context.Context, _ any, next graphql.Resolver, aal *
 	if err := v.SignedIn(); err != nil {
 		return nil, err
 	}
+	if err := mayChange(ctx, v); err != nil {
+		return nil, err
+	}
+	if v.Limited() && (maxAge != nil || aal != nil && *aal > int(viewer.AAL1)) {
+		return nil, v.Person() // no step-up would help
+	}
 	level, age := viewer.AAL1, time.Duration(0)
 	if aal != nil {
 		level = viewer.Level(*aal)
@@ -44,6 +50,41 @@ func (r *Resolver) auth(ctx context.Context, _ any, next graphql.Resolver, aal *
 		return nil, fault.Denied("Confirm your e-mail address to do this.")
 	}
 	return next(ctx)
+}
+
+// mayChange refuses the mutations that are not for a machine, or for somebody who acts as another: all
+// but those that ask for a scope. Who acts as another may stop doing so; who may only look changes
+// nothing.
+func mayChange(ctx context.Context, v viewer.Viewer) error {
+	field := graphql.GetFieldContext(ctx)
+	if !v.Limited() || field.Object != "Mutation" {
+		return nil
+	}
+	if v.Actor != "" && field.Field.Name == "logout" {
+		return nil
+	}
+	if v.ReadOnly {
+		return fault.Denied("Who looks in somebody's place changes nothing.")
+	}
+	if field.Field.Definition.Directives.ForName("hasScope") == nil {
+		return v.Person()
+	}
+	return nil
+}
+
+// fresh asks an administrator who has a second factor for it, and whoever makes credentials too.
+func (r *Resolver) fresh(ctx context.Context, by viewer.Viewer) error {
+	if by.Level >= viewer.AAL2 || r.HasFactor == nil {
+		return nil
+	}
+	enrolled, err := r.HasFactor(ctx, by.User)
+	if err != nil {
+		return err
+	}
+	if enrolled {
+		return fault.New(fault.StepUpRequired, "", "Confirm with a second factor to do this.")
+	}
+	return nil
 }
 
 func hasRole(ctx context.Context, _ any, next graphql.Resolver, role viewer.Role) (any, error) {

@@ -6,6 +6,7 @@
 package resolvers
 
 import (
+	"context"
 	"time"
 
 	"gatehouse/account"
@@ -13,6 +14,7 @@ import (
 	"gatehouse/graph"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/limit"
+	"gatehouse/internal/viewer"
 	"gatehouse/login"
 	"gatehouse/queue"
 	"gatehouse/session"
@@ -28,6 +30,9 @@ type Resolver struct {
 	Files    *blob.Store
 	Signer   blob.Signer
 	Limiter  *limit.Limiter
+
+	// HasFactor reports whether an account has a second factor; nil: none has.
+	HasFactor func(ctx context.Context, id viewer.UserID) (bool, error)
 
 	Identities *login.Identities
 
@@ -49,6 +54,7 @@ type (
 	jobResolver           struct{ *Resolver }
 	identityResolver      struct{ *Resolver }
 	securityEventResolver struct{ *Resolver }
+	auditEventResolver    struct{ *Resolver }
 )
 
 // Mutation returns the resolvers of mutations.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -64,6 +65,8 @@ type app struct {
 	outbox     *notify.Outbox // of development without a mail server; else nil
 	queue      *queue.Queue
 	edge       *edge.Handler
+
+	firstAdmin *firstAdmin // nil: there is an administrator, or no link is wanted
 	listener   net.Listener
 	server     *http.Server
 	draining   atomic.Bool
@@ -111,11 +114,8 @@ func (a *app) openStore(ctx context.Context) error {
 	if err := writable(s.Data); err != nil {
 		return err
 	}
-	root, err := rootKey(s)
+	keys, err := roots(s)
 	if err != nil {
-		return err
-	}
-	if a.secrets, err = newSecrets(root); err != nil {
 		return err
 	}
 	if s.sqlite() && len(s.RedisURL) == 0 && !s.beside {
@@ -137,6 +137,9 @@ func (a *app) openStore(ctx context.Context) error {
 	}
 	a.onClose(func() { _ = a.db.Close() })
 	if err := a.db.Migrate(ctx); err != nil {
+		return err
+	}
+	if a.secrets, err = openSecrets(ctx, a.db, keys); err != nil {
 		return err
 	}
 	a.files, err = blob.Open(filepath.Join(s.Data, "files"))
@@ -235,11 +238,14 @@ func (a *app) openIdentity(ctx context.Context) (err error) {
 	record := func(ctx context.Context, tx *store.Tx, e session.Event) error {
 		return a.audit.RecordTx(ctx, tx, auditEvent(e))
 	}
-	if a.keys, err = session.OpenKeys(ctx, a.db, a.secrets.ring, hear, session.KeyOptions{Algorithm: s.algorithm(), Audit: record}); err != nil {
+	if a.keys, err = session.OpenKeys(ctx, a.db, a.secrets.ring, hear, session.KeyOptions{
+		Algorithm: s.algorithm(), AccessTTL: session.ImpersonationTTL, Audit: record,
+	}); err != nil {
 		return err
 	}
 	a.sessions, err = session.New(a.db, a.keys, a.secrets.tokens, a.remote, hear, session.Options{
 		Issuer: s.PublicURL, Audience: audience, Audit: record, Tell: a.tell, Logger: a.logger,
+		Environment: s.keyEnvironment(), Limiter: a.limiter,
 	})
 	if err != nil {
 		return err
@@ -289,6 +295,7 @@ func (a *app) tell(ctx context.Context, tx *store.Tx, e session.Event) error {
 // auditEvent turns what session tells into a row of the audit.
 func auditEvent(e session.Event) audit.Event {
 	details := map[string]string{}
+	maps.Copy(details, e.Details)
 	if e.Reason != "" {
 		details["reason"] = string(e.Reason)
 	}
@@ -301,8 +308,12 @@ func auditEvent(e session.Event) audit.Event {
 	if e.From != "" {
 		details["from"] = e.From
 	}
+	outcome := audit.Succeeded
+	if e.Refused {
+		outcome = audit.Refused
+	}
 	return audit.Event{
-		Action: audit.Action(e.Action), By: e.By, Subject: e.User, Session: e.Session, Network: e.Network, Details: details,
+		Action: audit.Action(e.Action), Outcome: outcome, By: e.By, Subject: e.User, Session: e.Session, Network: e.Network, Details: details,
 	}
 }
 
@@ -313,7 +324,7 @@ func (a *app) openQueue(workers int) (err error) {
 		wire = transport.Redis(a.workRedis, transport.Options{Namespace: s.Namespace, Logger: a.logger})
 	}
 	kinds := jobs.Kinds(jobs.Parts{
-		Ring: a.secrets.ring, Post: a.post,
+		Ring: a.secrets.ring, Post: a.post, Vault: a.secrets.vault,
 		Accounts: func() *account.Accounts { return a.accounts },
 		Sections: a.exportSections,
 	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})

@@ -12,10 +12,13 @@ import (
 
 	"golang.org/x/term"
 
+	"gatehouse/audit"
 	"gatehouse/internal/bus"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
+	"gatehouse/jobs"
+	"gatehouse/queue"
 	"gatehouse/schema"
 )
 
@@ -152,10 +155,15 @@ type keysCommand struct {
 	Rotate keysRotateCommand `cmd:"" help:"Sign with the next key from now on; tokens of the last one stay good until they expire."`
 }
 
-type keysRotateCommand struct{}
+type keysRotateCommand struct {
+	AtRest bool `help:"Seal with the secret key in force whatever a former one has sealed, and show how far it is."`
+}
 
 // Run implements the command.
-func (keysRotateCommand) Run(env *environment) error {
+func (c keysRotateCommand) Run(env *environment) error {
+	if c.AtRest {
+		return tools(env, func(a *app) error { return a.sealAnew(env) })
+	}
 	return tools(env, func(a *app) error {
 		if err := a.keys.Rotate(env.ctx, viewer.System()); err != nil {
 			return err
@@ -163,6 +171,75 @@ func (keysRotateCommand) Run(env *environment) error {
 		fmt.Fprintln(env.out, "The next key signs from now on. Running servers follow within half a minute.")
 		return nil
 	})
+}
+
+// How often the command looks at its job, and when it wonders whether anybody works.
+const (
+	lookEvery = 300 * time.Millisecond
+	wonder    = 10 * time.Second
+)
+
+// sealAnew starts the job that seals values at rest anew and follows it to its end. The job goes on
+// when the command is given up.
+func (a *app) sealAnew(env *environment) error {
+	request, err := jobs.Reencrypt.Request("", jobs.ReencryptArgs{Key: a.secrets.vault.Current()}, queue.JobOptions{Priority: queue.High})
+	if err != nil {
+		return err
+	}
+	var job *queue.Job
+	err = a.db.Update(env.ctx, func(tx *store.Tx) (err error) { // the queue itself does not run in a command
+		if job, err = a.queue.EnqueueTx(env.ctx, tx, request); err != nil {
+			return err
+		}
+		return a.audit.RecordTx(env.ctx, tx, audit.Event{Action: audit.KeysReencrypted, By: viewer.System(), Details: map[string]string{"job": string(job.ID)}})
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.out, "Job %s seals everything at rest with the secret key in force.\n", job.ID)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for asked, said := time.Now(), ""; ; {
+		if job, err = a.queue.Get(env.ctx, viewer.System(), job.ID); err != nil {
+			return err
+		}
+		line := fmt.Sprintf("%s: %d of %d rows", strings.ToLower(string(job.State)), job.Progress.Done, job.Progress.Total)
+		if job.State == queue.Queued && time.Since(asked) > wonder {
+			line = "No server or worker has taken the job yet. It waits for one; this command may be given up."
+		}
+		if line != said {
+			fmt.Fprintln(env.out, line)
+			said = line
+		}
+		switch {
+		case job.State == queue.Succeeded:
+			return a.sealedAnew(env)
+		case job.State.Final():
+			why := "somebody has cancelled it"
+			if job.Error != nil {
+				why = job.Error.Message
+			}
+			return fmt.Errorf("job %s has ended as %s: %s", job.ID, job.State, why)
+		}
+		select {
+		case <-tick.C:
+		case <-env.ctx.Done():
+			return env.ctx.Err()
+		}
+	}
+}
+
+// sealedAnew tells whether former keys may be forgotten.
+func (a *app) sealedAnew(env *environment) error {
+	left, err := a.secrets.vault.Stale(env.ctx)
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		return fmt.Errorf("%d values are still sealed with a former key: a server or worker runs with the former settings; restart it and run this again", left)
+	}
+	fmt.Fprintln(env.out, "Nothing is sealed with a former key any more. It may be taken out of secret-key-older.")
+	return nil
 }
 
 type schemaCommand struct{}

@@ -10,8 +10,10 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"gatehouse/account"
 	"gatehouse/internal/breach"
@@ -19,6 +21,7 @@ import (
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/telemetry"
+	"gatehouse/session"
 	"gatehouse/session/token"
 )
 
@@ -47,6 +50,8 @@ type Settings struct {
 	SMSToken          string        `name:"sms-token" help:"A bearer token for the SMS vendor, in place of user and password."`
 	SMSFields         string        `name:"sms-fields" help:"The names of the vendor's fields, from=From,to=To,body=Body when left out."`
 	SecretKey         string        `help:"32 random bytes in base64url, from which all keys at rest are made. Made in the data folder in development."`
+	SecretKeyOlder    string        `help:"Former secret keys, separated by commas: what they sealed can still be read. See keys rotate --at-rest."`
+	FirstAdminLink    bool          `help:"While there is no administrator, log a link at the start by which the first one is made, once."`
 	SigningAlgorithm  string        `enum:"EdDSA,ES256,RS256" default:"EdDSA" help:"Of access tokens: EdDSA, ES256 or RS256."`
 	AllowedOrigins    []string      `help:"Other origins whose pages may call the API, e.g. https://app.example.com."`
 	TrustedProxies    []string      `help:"Networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8."`
@@ -68,6 +73,7 @@ type Settings struct {
 	listens bool                          // this process opens Addr
 	trace   func(context.Context, string) // hears every SQL statement; of tests
 	root    secret.Key
+	older   []secret.Key
 	proxies []netip.Prefix
 	public  *url.URL
 	local   bool // PublicURL was made from Addr
@@ -99,6 +105,14 @@ func (s Settings) at(addr net.Addr) Settings {
 
 // production reports whether real people depend on this process.
 func (s Settings) production() bool { return s.Env == "production" }
+
+// keyEnvironment is the word in API keys, so that one of a test opens nothing in production.
+func (s Settings) keyEnvironment() session.Environment {
+	if s.production() {
+		return session.Live
+	}
+	return session.Test
+}
 
 // sqlite reports whether the database is a file of this machine.
 func (s Settings) sqlite() bool { return strings.HasPrefix(s.DatabaseURL, "sqlite:") }
@@ -194,6 +208,21 @@ func (s *Settings) checkAddresses(refuse func(string, ...any)) {
 }
 
 func (s *Settings) checkSecrets(refuse func(string, ...any)) {
+	for text := range strings.FieldsFuncSeq(s.SecretKeyOlder, func(c rune) bool { return c == ',' || unicode.IsSpace(c) }) {
+		key, err := secret.ParseKey(text)
+		if err != nil {
+			refuse("secret-key-older holds something else than 32 bytes in base64url, separated by commas")
+			break
+		}
+		if slices.Contains(s.older, key) || text == s.SecretKey {
+			refuse("secret-key-older names a key twice, or the secret key itself")
+			break
+		}
+		s.older = append(s.older, key)
+	}
+	if len(s.older) >= secret.MaxKeys {
+		refuse("secret-key-older names more than %d keys", secret.MaxKeys-1)
+	}
 	if s.SecretKey == "" {
 		if s.production() {
 			refuse("production needs secret-key: 32 random bytes in base64url (head -c 32 /dev/urandom | basenc --base64url); keep it, nothing at rest can be read without it")
@@ -339,6 +368,8 @@ func (s Settings) masked() []string {
 		"sms-token           " + hidden(s.SMSToken),
 		"sms-fields          " + s.SMSFields,
 		"secret-key          " + hidden(s.SecretKey),
+		"secret-key-older    " + hidden(s.SecretKeyOlder),
+		fmt.Sprintf("first-admin-link    %t", s.FirstAdminLink),
 		"signing-algorithm   " + s.SigningAlgorithm,
 		"allowed-origins     " + strings.Join(s.AllowedOrigins, ","),
 		"trusted-proxies     " + strings.Join(s.TrustedProxies, ","),

@@ -108,7 +108,7 @@ func (v *visitor) admit(ctx context.Context, token string) (edge.Caller, error) 
 		return edge.Caller{Visitor: v}, err
 	}
 	v.viewer = who
-	return edge.Caller{Visitor: v, Subject: string(credential.Session), ExpiresAt: credential.ExpiresAt}, nil
+	return edge.Caller{Visitor: v, Subject: credential.Subject(), ExpiresAt: credential.ExpiresAt}, nil
 }
 
 // Attach implements transport.Visitor.
@@ -121,7 +121,7 @@ func (v *visitor) Watch(ended func(reason string)) (stop func()) {
 	if v.viewer.Anonymous() {
 		return func() {}
 	}
-	return v.sessions.Watch(v.viewer.Session, func(reason session.Reason) {
+	return v.sessions.WatchViewer(v.viewer, func(reason session.Reason) {
 		if reason == session.Suspended {
 			ended(string(fault.StepUpRequired))
 			return

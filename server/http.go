@@ -75,6 +75,7 @@ func (a *app) routes() (http.Handler, error) {
 	mux.HandleFunc("GET /schema.graphql", serveText("application/graphql; charset=utf-8", schema.SDL()))
 	mux.HandleFunc("GET /.well-known/jwks.json", a.serveJWKS)
 	mux.HandleFunc("GET /.well-known/openid-configuration", a.serveDiscovery)
+	mux.HandleFunc("POST /oauth/token", a.serveToken)
 	mux.HandleFunc("GET /artifacts/{id}", a.serveArtifact)
 	links, err := a.linkPages()
 	if err != nil {
@@ -83,6 +84,10 @@ func (a *app) routes() (http.Handler, error) {
 	mux.Handle("/links/", links)
 	mux.HandleFunc("GET /oauth/callback/{provider}", a.serveCallback)
 	mux.HandleFunc("POST /oauth/callback/{provider}", a.serveCallback)
+	if a.firstAdmin != nil {
+		mux.Handle("GET "+firstAdminPath, a.firstAdmin)
+		mux.Handle("POST "+firstAdminPath, a.firstAdmin)
+	}
 	if a.outbox != nil {
 		page := a.outbox.Page()
 		mux.Handle("GET /outbox", page)
@@ -212,6 +217,10 @@ func (a *app) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": a.keys.Set().Algorithms(),
 		"response_types_supported":              []string{},
+		"token_endpoint":                        a.settings.PublicURL + "/oauth/token",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
+		"grant_types_supported":                 grantTypes,
+		"scopes_supported":                      scopeNames(),
 	})
 }
 

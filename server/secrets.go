@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
@@ -10,37 +11,96 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gatehouse/account"
 	"gatehouse/internal/secret"
+	"gatehouse/internal/store"
+	"gatehouse/session"
+	"gatehouse/vault"
 )
 
-// secrets are the keys of a deployment, all made from its one secret key.
+// secrets are the keys of a deployment.
 type secrets struct {
 	ring   *secret.Keyring // values at rest
+	vault  *vault.Vault    // seals them anew
 	index  secret.Key      // the index of addresses
 	tokens secret.Key      // successors of refresh tokens
 	links  []byte          // signatures of links to artifacts
 }
 
-// newSecrets derives the keys from root, each for its own purpose (RFC 5869).
-func newSecrets(root secret.Key) (secrets, error) {
-	derive := func(purpose string) (k secret.Key, err error) {
-		derived, err := hkdf.Key(sha256.New, root[:], nil, "gatehouse "+purpose, len(k))
-		copy(k[:], derived)
-		return k, err
+// addressIndex is the key that accounts are found by.
+const addressIndex = "address index"
+
+// derive makes the key of one purpose from a secret key (RFC 5869).
+func derive(root secret.Key, purpose string) (k secret.Key, err error) {
+	derived, err := hkdf.Key(sha256.New, root[:], nil, "gatehouse "+purpose, len(k))
+	copy(k[:], derived)
+	return k, err
+}
+
+// openRing returns the keyring of the secret key in force and of former ones, which open only.
+func openRing(roots []secret.Key) (*secret.Keyring, error) {
+	keys := make([]secret.Key, len(roots))
+	for i, root := range roots {
+		var err error
+		if keys[i], err = derive(root, "at rest"); err != nil {
+			return nil, fmt.Errorf("derive keys: %w", err)
+		}
 	}
-	var s secrets
-	rest, err := derive("at rest")
+	return secret.NewKeyring(keys[0], keys[1:]...)
+}
+
+// openSecrets opens the keys of the deployment with roots: the secret key in force, then former ones.
+func openSecrets(ctx context.Context, db *store.DB, roots []secret.Key) (s secrets, err error) {
+	if s.ring, err = openRing(roots); err != nil {
+		return s, err
+	}
+	s.vault = vault.New(db, s.ring, nil, append(account.Sealed(), session.Sealed()...)...)
+	key := func(purpose string) secret.Key {
+		if err != nil {
+			return secret.Key{}
+		}
+		var k secret.Key
+		k, err = s.vault.Key(ctx, purpose, func() (secret.Key, error) { return firstKey(ctx, db, s.ring, roots, purpose) })
+		return k
+	}
+	s.index, s.tokens = key(addressIndex), key("refresh tokens")
+	links := key("artifact links")
+	s.links = links[:]
+	if errors.Is(err, secret.ErrUnknownKey) {
+		return s, fmt.Errorf("the secret key is not the one that this database was sealed with; name that one in secret-key-older: %w", err)
+	}
+	return s, err
+}
+
+// firstKey is the key that a deployment begins with: a random one, or in a database of a version that
+// made it from the secret key, that one.
+func firstKey(ctx context.Context, db *store.DB, ring *secret.Keyring, roots []secret.Key, purpose string) (secret.Key, error) {
+	indexes := make([]secret.Key, len(roots))
+	for i, root := range roots {
+		var err error
+		if indexes[i], err = derive(root, addressIndex); err != nil {
+			return secret.Key{}, err
+		}
+	}
+	which, err := account.WhichIndex(ctx, db, ring, indexes)
+	switch {
+	case errors.Is(err, account.ErrNoIndex) && purpose != addressIndex: // that one is random already
+		return secret.NewKey(), nil
+	case err != nil:
+		return secret.Key{}, err
+	case which < 0:
+		return secret.NewKey(), nil
+	}
+	return derive(roots[which], purpose)
+}
+
+// roots returns the secret key in force and the former ones.
+func roots(s Settings) ([]secret.Key, error) {
+	current, err := rootKey(s)
 	if err != nil {
-		return s, fmt.Errorf("derive keys: %w", err)
+		return nil, err
 	}
-	if s.ring, err = secret.NewKeyring(rest); err != nil {
-		return s, fmt.Errorf("derive keys: %w", err)
-	}
-	links, err1 := derive("artifact links")
-	index, err2 := derive("address index")
-	tokens, err3 := derive("refresh tokens")
-	s.links, s.index, s.tokens = links[:], index, tokens
-	return s, errors.Join(err1, err2, err3)
+	return append([]secret.Key{current}, s.older...), nil
 }
 
 // rootKey returns the configured secret key, or in development the one in the data folder, which is

@@ -28,6 +28,10 @@ func (a *app) openServer(env *environment) error {
 	if err := a.openGraphQL(); err != nil {
 		return err
 	}
+	var err error
+	if a.firstAdmin, err = a.newFirstAdmin(env.ctx); err != nil {
+		return err
+	}
 	routes, err := a.routes()
 	if err != nil {
 		return err
@@ -39,6 +43,9 @@ func (a *app) openServer(env *environment) error {
 	base := "http://" + a.listener.Addr().String()
 	a.logger.Info("Gatehouse is ready", "graphql", base+"/graphql", "explorer", base+"/explorer", "front", base+"/",
 		"database", a.db.Dialect(), "workers", a.settings.Workers, "env", a.settings.Env, "took", time.Since(started).Round(time.Millisecond))
+	if a.firstAdmin != nil {
+		a.logger.Warn("there is no administrator; whoever opens this link becomes the first, once", "link", a.firstAdmin.link())
+	}
 	if !a.settings.sqlite() && a.redis == nil {
 		a.logger.Warn("PostgreSQL without redis-url: this must be the only process of the deployment")
 	}

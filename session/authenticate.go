@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gatehouse/internal/cache"
@@ -18,8 +19,17 @@ const verifiedTTL = time.Minute
 
 // Credential is what a request was admitted by.
 type Credential struct {
-	ExpiresAt time.Time // of the access token; a connection must show a new one until then
+	ExpiresAt time.Time // of the access token; a connection must show a new one until then. Zero: never
 	Session   viewer.SessionID
+	Machine   viewer.MachineID // in place of a session
+}
+
+// Subject names what was admitted: the same for each token of a session or a machine.
+func (c Credential) Subject() string {
+	if c.Machine != "" {
+		return string(c.Machine)
+	}
+	return string(c.Session)
 }
 
 // verified is what remains of an access token once its signature was checked.
@@ -29,6 +39,9 @@ type verified struct {
 	Version   int64
 	ExpiresAt time.Time // with leeway
 	Shown     time.Time // exp as the token says
+
+	Client viewer.MachineID // of a service account, which has no session
+	Scopes []viewer.Scope
 }
 
 // record is what decides about each request of a session. Its slices are shared: read only.
@@ -46,6 +59,12 @@ type record struct {
 	Active     bool // the account is
 	Verified   bool
 	Roles      []viewer.Role
+
+	Actor    viewer.UserID  // the administrator who acts as User
+	ReadOnly bool           // Actor may change nothing
+	Hash     []byte         // of an API key
+	Scopes   []viewer.Scope // of a machine
+	EndsAt   time.Time      // of an API key; zero: never
 }
 
 func newVerified(now func() time.Time) (*cache.Layer[token.OpaqueHash, verified], error) {
@@ -57,15 +76,15 @@ func newVerified(now func() time.Time) (*cache.Layer[token.OpaqueHash, verified]
 
 func newRecords(remote *cache.Remote, notices Notices, o Options) (*cache.Layer[viewer.SessionID, record], error) {
 	return cache.New(remote, notices, cache.Options[viewer.SessionID, record]{
-		Name: "sessions", TTL: o.RecordTTL, MaxBytes: 32 << 20, NeverStale: true, Now: o.Now,
-		Weigh: func(_ viewer.SessionID, r record) int { return 600 + len(r.Home.Agent) },
+		Name: "sessions", Schema: 3, TTL: o.RecordTTL, MaxBytes: 32 << 20, NeverStale: true, Now: o.Now,
+		Weigh: func(_ viewer.SessionID, r record) int { return 700 + len(r.Home.Agent) },
 		Key:   func(id viewer.SessionID) string { return string(id) },
 	})
 }
 
 // loadRecord reads a record for the cache.
 func (s *Sessions) loadRecord(ctx context.Context, id viewer.SessionID) (record, error) {
-	rec, err := selectRecordOf(ctx, s.db, id)
+	rec, err := readRecord(ctx, s.db, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return record{}, cache.ErrAbsent
 	}
@@ -73,32 +92,45 @@ func (s *Sessions) loadRecord(ctx context.Context, id viewer.SessionID) (record,
 }
 
 // Authenticate returns on whose behalf a request with accessToken is made. Roles, level and state are
-// those of the session's record, not those that the token was issued with. Faults: UNAUTHENTICATED,
-// with a sentence for each reason; STEP_UP_REQUIRED for a suspended session, with a viewer that is
-// nobody and whose Suspended names the session.
+// those of the session's record, not those that the token was issued with. An API key may stand in place
+// of an access token. Faults: UNAUTHENTICATED, with a sentence for each reason; STEP_UP_REQUIRED for a
+// suspended session, with a viewer that is nobody and whose Suspended names the session.
 func (s *Sessions) Authenticate(ctx context.Context, accessToken string) (viewer.Viewer, Credential, error) {
-	claims, rec, err := s.check(ctx, accessToken)
-	if err != nil {
-		return shut(claims, err)
-	}
-	s.seen.mark(claims.Session, &rec, Origin{}, s.o.Now())
-	return rec.viewer(claims), Credential{ExpiresAt: claims.Shown, Session: claims.Session}, nil
+	return s.admit(ctx, accessToken, nil)
 }
 
 // Admit is Authenticate for a request from a place that is known. From another device or browser than
-// the session's it suspends the session; from another network it notes it, at most once a minute.
+// the session's it suspends the session; from another network it notes it, at most once a minute. A
+// machine has no device: it may ask from anywhere.
 func (s *Sessions) Admit(ctx context.Context, accessToken string, from Origin) (viewer.Viewer, Credential, error) {
-	claims, rec, err := s.check(ctx, accessToken)
+	return s.admit(ctx, accessToken, &from)
+}
+
+// admit is Admit; from nowhere that is known when from is nil.
+func (s *Sessions) admit(ctx context.Context, accessToken string, from *Origin) (viewer.Viewer, Credential, error) {
+	if strings.HasPrefix(accessToken, keyPrefix) {
+		return s.byKey(ctx, accessToken)
+	}
+	claims, err := s.claims(ctx, accessToken)
+	if err != nil {
+		return viewer.Viewer{}, Credential{}, err
+	}
+	if claims.Client != "" {
+		return s.byClient(ctx, claims)
+	}
+	rec, err := s.check(ctx, claims)
 	if err != nil {
 		return shut(claims, err)
 	}
-	if why := rec.Home.strange(from, false); why != "" {
-		if err := s.suspend(ctx, claims.Session, rec.User, from, why); err != nil {
+	if from == nil {
+		from = &Origin{}
+	} else if why := rec.Home.strange(*from, false); why != "" {
+		if err := s.suspend(ctx, claims.Session, rec.User, *from, why); err != nil {
 			return viewer.Viewer{}, Credential{}, err
 		}
 		return shut(claims, fault.StepUp())
 	}
-	s.seen.mark(claims.Session, &rec, from, s.o.Now())
+	s.seen.mark(claims.Session, &rec, *from, s.o.Now())
 	return rec.viewer(claims), Credential{ExpiresAt: claims.Shown, Session: claims.Session}, nil
 }
 
@@ -110,28 +142,37 @@ func shut(claims verified, err error) (viewer.Viewer, Credential, error) {
 	return viewer.Viewer{}, Credential{}, err
 }
 
-// check returns what a good access token says and what is known of its session.
-func (s *Sessions) check(ctx context.Context, accessToken string) (verified, record, error) {
+// claims returns what an access token says that has not expired.
+func (s *Sessions) claims(ctx context.Context, accessToken string) (verified, error) {
 	claims, err := s.verify(ctx, accessToken)
 	if err != nil {
-		return verified{}, record{}, err
+		return verified{}, err
 	}
 	if !s.o.Now().Before(claims.ExpiresAt) {
-		return verified{}, record{}, unauthenticated("The access token has expired.", token.ErrExpired)
+		return verified{}, unauthenticated("The access token has expired.", token.ErrExpired)
 	}
+	return claims, nil
+}
+
+// check returns what is known of the session that claims opens.
+func (s *Sessions) check(ctx context.Context, claims verified) (record, error) {
 	rec, err := s.record(ctx, claims.Session)
 	if err != nil {
-		return verified{}, record{}, err
+		return record{}, err
 	}
-	return claims, rec, rec.admits(claims)
+	return rec, rec.admits(claims)
 }
 
 // viewer is whoever holds a token of the session.
 func (r *record) viewer(claims verified) viewer.Viewer {
-	return viewer.Viewer{
+	who := viewer.Viewer{
 		User: r.User, Session: claims.Session, Level: r.Level, Methods: r.Methods,
 		AuthTime: r.AuthTime, Roles: r.Roles, Verified: r.Verified,
 	}
+	if r.Actor != "" {
+		who.Actor, who.ReadOnly, who.Scopes = r.Actor, r.ReadOnly, viewer.Impersonating()
+	}
+	return who
 }
 
 // verify checks the signature of an access token, at most once a minute for the same token.
@@ -143,6 +184,12 @@ func (s *Sessions) verify(ctx context.Context, accessToken string) (verified, er
 		claims, err := s.checkSignature(ctx, accessToken)
 		if err != nil {
 			return verified{}, err
+		}
+		if claims.ClientID != "" {
+			return verified{
+				Client: viewer.MachineID(claims.ClientID), Scopes: splitScopes(strings.Join(claims.Scope, " ")), Version: claims.Version,
+				ExpiresAt: claims.ExpiresAt.Add(token.DefaultLeeway), Shown: claims.ExpiresAt,
+			}, nil
 		}
 		return verified{
 			Session: viewer.SessionID(claims.Session), User: viewer.UserID(claims.Subject), Version: claims.Version,

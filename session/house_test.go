@@ -243,3 +243,5 @@ func (h *house) admitted(s *Sessions, held Tokens) bool {
 	}
 	return err == nil
 }
+
+func addr(text string) netip.Addr { return netip.MustParseAddr(text) }

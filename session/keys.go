@@ -131,7 +131,7 @@ func (k *Keys) rotateTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, fre
 	case held.current == nil || held.next == nil:
 		return errNoKeys
 	case len(held.retired) >= maxRetired:
-		return fault.New(fault.WrongState, "", "Too many keys were retired a moment ago. Try again in ten minutes.")
+		return fault.New(fault.WrongState, "", "Too many keys were retired a moment ago. Try again in half an hour.")
 	}
 	if err := k.retireTx(ctx, tx, held.current.Public(), now); err != nil {
 		return err
@@ -334,6 +334,11 @@ func (k *Keys) retireTx(ctx context.Context, tx *store.Tx, public token.PublicKe
 		return fmt.Errorf("retire key %s: %w", public.ID, err)
 	}
 	return nil
+}
+
+// Sealed lists the sealed columns of this package: the signing keys.
+func Sealed() []secret.Column {
+	return []secret.Column{{Table: "signing_keys", ID: "id", Name: "sealed", Where: "state <> 'LOCK'", Place: keyPlace}}
 }
 
 // keyPlace names the row that a sealed key belongs to.

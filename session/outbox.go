@@ -39,12 +39,10 @@ func (s *Sessions) noticeTx(ctx context.Context, tx *store.Tx, ids []viewer.Sess
 	return nil
 }
 
-// notify makes every server forget the records of ids and tells who watches them that they ended.
+// notify makes every server forget the records of ids and tells who watches them that they ended or,
+// with no reason, to look whether they have.
 func (s *Sessions) notify(ctx context.Context, ids []viewer.SessionID, reason Reason) error {
 	forget := s.records.Invalidate(ctx, ids...)
-	if reason == "" {
-		return forget
-	}
 	return errors.Join(forget, s.notices.Publish(ctx, endedTopic, encodeNotice(ids, reason)))
 }
 
@@ -62,6 +60,10 @@ func encodeNotice(ids []viewer.SessionID, reason Reason) []byte {
 func (s *Sessions) hearEnded(data []byte) {
 	reason, ids, _ := strings.Cut(string(data), "\n")
 	for id := range strings.SplitSeq(ids, "\n") {
+		if reason == "" {
+			s.watchers.recheckOne(viewer.SessionID(id))
+			continue
+		}
 		s.watchers.end(viewer.SessionID(id), Reason(reason))
 	}
 }

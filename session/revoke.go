@@ -13,7 +13,7 @@ import (
 // Revoke ends the session id of by, or of anybody when by is an administrator. To end one's own is to
 // sign out. A session that has already ended stays so. Faults: NOT_FOUND, UNAUTHENTICATED.
 func (s *Sessions) Revoke(ctx context.Context, by viewer.Viewer, id viewer.SessionID) error {
-	if err := by.SignedIn(); err != nil {
+	if err := by.Person(); err != nil && (by.Actor == "" || by.Session != id) { // whoever acts as another may stop
 		return err
 	}
 	return s.change(ctx, "revoke session", func(tx *store.Tx) error {
@@ -30,8 +30,8 @@ func (s *Sessions) Revoke(ctx context.Context, by viewer.Viewer, id viewer.Sessi
 
 // RevokeOthers ends all sessions of by except the one that asks.
 func (s *Sessions) RevokeOthers(ctx context.Context, by viewer.Viewer) error {
-	if by.User == "" {
-		return fault.SignIn()
+	if err := by.InPerson(); err != nil {
+		return err
 	}
 	return s.change(ctx, "revoke other sessions", func(tx *store.Tx) error {
 		return s.RevokeOthersTx(ctx, tx, by, Revoked)
@@ -50,7 +50,7 @@ func (s *Sessions) RevokeOthersTx(ctx context.Context, tx *store.Tx, by viewer.V
 // RevokeAll ends all sessions of user: of by, or of anybody when by is an administrator. Faults:
 // NOT_FOUND, UNAUTHENTICATED.
 func (s *Sessions) RevokeAll(ctx context.Context, by viewer.Viewer, user viewer.UserID) error {
-	if err := by.SignedIn(); err != nil {
+	if err := by.Person(); err != nil {
 		return err
 	}
 	if !mayEnd(by, user) {
@@ -70,14 +70,19 @@ func (s *Sessions) RevokeAllTx(ctx context.Context, tx *store.Tx, by viewer.View
 	return s.revokeTx(ctx, tx, by, user, ids, reason)
 }
 
-// ForgetTx makes every server read the records of user's sessions again once tx is committed: roles,
-// status or verification have changed. It is called after the change.
+// ForgetTx makes every server read the records of user's sessions and machines again once tx is
+// committed: roles, status or verification have changed. It is called after the change. Streams that
+// were opened with other roles end.
 func (s *Sessions) ForgetTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
 	ids, err := s.liveTx(ctx, tx, user, "")
 	if err != nil {
 		return err
 	}
-	return s.noticeTx(ctx, tx, ids, "")
+	machines, err := store.All(ctx, tx, selectMachines, store.Value[viewer.SessionID], user, user)
+	if err != nil {
+		return fmt.Errorf("read machines of %s: %w", user, err)
+	}
+	return s.noticeTx(ctx, tx, append(ids, machines...), "")
 }
 
 // change runs fn and says, unless a fault came out, what was being done.
@@ -104,9 +109,10 @@ func reasonOf(by viewer.Viewer, owner viewer.UserID, id viewer.SessionID) Reason
 	return Revoked
 }
 
-// liveTx returns the sessions of user that were not revoked, except one.
+// liveTx returns the sessions of user that were not revoked, those in which user acts as somebody else
+// included, except one.
 func (s *Sessions) liveTx(ctx context.Context, tx *store.Tx, user viewer.UserID, except viewer.SessionID) ([]viewer.SessionID, error) {
-	ids, err := store.All(ctx, tx, selectLive, store.Value[viewer.SessionID], user, except)
+	ids, err := store.All(ctx, tx, selectLive, store.Value[viewer.SessionID], user, user, except)
 	if err != nil {
 		return nil, fmt.Errorf("read sessions of %s: %w", user, err)
 	}

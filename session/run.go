@@ -21,6 +21,9 @@ const (
 // expired and not that it is unknown.
 const keptAfterExpiry = 24 * time.Hour
 
+// keptRevoked is how long a revoked machine, or an expired one, is kept for those who look into the audit.
+const keptRevoked = 30 * 24 * time.Hour
+
 // turnPatience bounds each piece of work, so that a database that hangs does not hold up the end.
 const turnPatience = 10 * time.Second
 
@@ -46,6 +49,7 @@ func (s *Sessions) Run(ctx context.Context) error {
 		{"prune sessions", pruneEvery, s.prune},
 		{"forget old devices", devicesEvery, s.pruneDevices},
 		{"prune signing keys", pruneEvery, s.keys.prune},
+		{"prune machines", pruneEvery, s.pruneMachines},
 	}
 	s.loop(ctx, turns)
 	s.do(context.WithoutCancel(ctx), turn{name: "write last uses", work: s.flushSeen})
@@ -120,4 +124,18 @@ func (s *Sessions) prune(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// pruneMachines deletes API keys and service accounts that ended a month ago.
+func (s *Sessions) pruneMachines(ctx context.Context) error {
+	before := store.At(s.now().Add(-keptRevoked))
+	return s.db.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(ctx, pruneKeys, before, before); err != nil {
+			return fmt.Errorf("delete revoked API keys: %w", err)
+		}
+		if _, err := tx.Exec(ctx, pruneServices, before); err != nil {
+			return fmt.Errorf("delete service accounts: %w", err)
+		}
+		return nil
+	})
 }

@@ -26,13 +26,13 @@ type use struct {
 	before, network string // the network so far, and that of the use
 }
 
-// seen collects when and where sessions were used, off the path of requests.
+// seen collects when sessions and machines were used, and where sessions were, off the path of requests.
 type seen struct {
 	mu      sync.Mutex
 	pending map[viewer.SessionID]use
 }
 
-// mark notes that the session was used now, when what is known of it is a minute old.
+// mark notes that the session or machine was used now, when what is known of it is a minute old.
 func (s *seen) mark(id viewer.SessionID, rec *record, from Origin, now time.Time) {
 	if now.Sub(rec.LastSeenAt) < seenEvery {
 		return
@@ -83,7 +83,7 @@ func (s *Sessions) flushSeen(ctx context.Context) error {
 }
 
 func (s *Sessions) seenTx(ctx context.Context, tx *store.Tx, id viewer.SessionID, u use) error {
-	written, err := tx.Exec(ctx, markSeen, store.At(u.at), u.network, id, store.At(u.at.Add(-seenEvery)))
+	written, err := markTx(ctx, tx, id, u)
 	if err != nil || written == 0 || u.network == u.before {
 		return err
 	}

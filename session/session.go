@@ -1,4 +1,5 @@
-// Package session knows who is signed in, on what device, and until when.
+// Package session knows who is signed in, on what device, and until when; and which machines may act
+// for whom.
 //
 // # A session
 //
@@ -22,6 +23,12 @@
 // and its owner is told. [Sessions.LiftTx], or a sign-in on the same device, ends that. Another network
 // alone is only recorded.
 //
+// # Machines
+//
+// An API key acts for its owner, a service account for itself, each within its scopes and never beyond
+// its owner's ([Sessions.CreateAPIKey], [Sessions.CreateServiceAccount], [Sessions.Grant]). Their records
+// lie beside those of sessions and end by the same notices. They belong to no device.
+//
 // # Bounds
 //
 // A user has at most 100 live sessions, the oldest giving way; a session keeps at most 1,100
@@ -43,6 +50,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/internal/cache"
+	"gatehouse/internal/limit"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
@@ -80,6 +88,9 @@ const (
 	Suspended     Reason = "SUSPENDED"
 	DeviceChanged Reason = "DEVICE_CHANGED" // why it was suspended: another device id
 	AgentChanged  Reason = "AGENT_CHANGED"  // another browser or system
+
+	// RolesChanged ends what was opened with other roles; the session itself goes on.
+	RolesChanged Reason = "ROLES_CHANGED"
 )
 
 // Device is what the client says of the machine it runs on; both parts may be empty.
@@ -116,6 +127,9 @@ type Session struct {
 	Reason     Reason    // why it was revoked
 
 	SuspendedAt time.Time // zero unless its holder must prove who they are
+
+	Actor    viewer.UserID // the administrator who acts as User; "": the person themself
+	ReadOnly bool          // Actor may change nothing
 }
 
 // Tokens is what the holder of a session is given.
@@ -155,6 +169,8 @@ type Event struct {
 	Agent   string // the browser and system, or the program, that was there
 	Reason  Reason
 	Count   int // sessions concerned
+	Refused bool
+	Details map[string]string // more than the fields above; no secrets, no addresses
 }
 
 // Audit writes e in tx; it stands here because session may not know the package that keeps events.
@@ -168,7 +184,18 @@ const (
 	ActionLifted    = "session.lifted"
 	ActionMoved     = "session.moved" // it was used in another network
 	ActionRotated   = "keys.rotated"
+
+	ActionKeyCreated     = "apikey.created"
+	ActionKeyRevoked     = "apikey.revoked"
+	ActionServiceCreated = "service.created"
+	ActionServiceRotated = "service.rotated"
+	ActionServiceDeleted = "service.deleted"
+	ActionGranted        = "client.granted"
+	ActionGrantRefused   = "client.refused"
 )
+
+// MachineTTL is the life of an access token of a service account.
+const MachineTTL = 10 * time.Minute
 
 // Options tunes Sessions. Issuer and Audience are required; the rest has a good default at zero.
 type Options struct {
@@ -182,11 +209,13 @@ type Options struct {
 	Grace       time.Duration // in which a used refresh token gives its successor again; 0: 10 s; below 0: none
 	RecordTTL   time.Duration // how long a session's record is kept unless it changes; 0: 10 s
 	MaxPerUser  int           // live sessions; 0: 100
+	Environment Environment   // in API keys; "": Test
 
-	Now    func() time.Time // nil: time.Now
-	Audit  Audit            // nil: events are dropped
-	Tell   Audit            // tells the person of a session reused or suspended, in the same transaction; nil: nobody does
-	Logger *slog.Logger     // nil: silent
+	Limiter *limit.Limiter   // of the token endpoint; nil: no limits
+	Now     func() time.Time // nil: time.Now
+	Audit   Audit            // nil: events are dropped
+	Tell    Audit            // tells the person of a session reused or suspended, in the same transaction; nil: nobody does
+	Logger  *slog.Logger     // nil: silent
 }
 
 func (o Options) withDefaults() Options {
@@ -197,6 +226,7 @@ func (o Options) withDefaults() Options {
 	o.Grace = orDefault(o.Grace, 10*time.Second)
 	o.RecordTTL = orDefault(o.RecordTTL, 10*time.Second)
 	o.MaxPerUser = orDefault(o.MaxPerUser, 100)
+	o.Environment = orDefault(o.Environment, Test)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,16 +16,16 @@ import (
 // The columns that scanSession reads.
 const sessionColumns = `s.id, s.user_id, s.version, s.mode, s.level, s.methods, s.auth_time, s.remember,
 	s.device_id, s.device_name, s.agent, s.network, s.created_at, s.last_seen_at, s.expires_at,
-	s.revoked_at, s.revoked_reason, s.suspended_at`
+	s.revoked_at, s.revoked_reason, s.suspended_at, s.actor_id, s.read_only`
 
 var (
 	insertSession = store.SQL(`INSERT INTO sessions (id, user_id, version, mode, level, methods, auth_time,
-		remember, device_id, device_name, agent, network, created_at, last_seen_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+		remember, device_id, device_name, agent, network, created_at, last_seen_at, expires_at, actor_id, read_only)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	renewSession = store.SQL(`UPDATE sessions SET expires_at = ?, last_seen_at = ?, network = ?
 		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NULL`)
 	selectSurplus = store.SQL(`SELECT id FROM sessions
-		WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?
+		WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ? AND actor_id IS NULL
 		ORDER BY id DESC LIMIT 100 OFFSET ?`)
 	selectSessions = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s WHERE s.id IN (?*)`)
 	oneSession     = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s WHERE s.id = ?`)
@@ -32,8 +33,10 @@ var (
 		WHERE s.user_id IN (?*) AND s.revoked_at IS NULL AND s.expires_at > ? ORDER BY s.id DESC`)
 	selectAllOf = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s WHERE s.user_id = ? ORDER BY s.id DESC LIMIT 1000`)
 	selectLive  = store.SQL(`SELECT id FROM sessions
-		WHERE user_id = ? AND revoked_at IS NULL AND id <> ?`)
-	selectLastOn   = store.SQL(`SELECT max(id) FROM sessions WHERE user_id = ? AND COALESCE(device_id, '') = ?`)
+		WHERE (user_id = ? OR actor_id = ?) AND revoked_at IS NULL AND id <> ?`)
+	selectActing = store.SQL(`SELECT id FROM sessions WHERE actor_id = ? AND revoked_at IS NULL`)
+	selectLastOn = store.SQL(`SELECT max(id) FROM sessions
+		WHERE user_id = ? AND COALESCE(device_id, '') = ? AND actor_id IS NULL`)
 	markSeen       = store.SQL(`UPDATE sessions SET last_seen_at = ?, network = ? WHERE id = ? AND last_seen_at <= ?`)
 	elevateSession = store.SQL(`UPDATE sessions SET level = ?, methods = ?, auth_time = ?
 		WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`)
@@ -48,7 +51,7 @@ var (
 		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NULL`)
 	liftSession = store.SQL(`UPDATE sessions SET suspended_at = NULL, version = version + 1, device_id = ?,
 		agent = ?, network = ?, auth_time = ?, last_seen_at = ?, expires_at = ?
-		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NOT NULL`)
+		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NOT NULL AND actor_id IS NULL`)
 	selectSuspended = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s
 		WHERE s.user_id = ? AND s.revoked_at IS NULL AND s.suspended_at IS NOT NULL ORDER BY s.id`)
 )
@@ -71,7 +74,8 @@ var (
 var (
 	selectPrincipal = store.SQL(`SELECT status, roles, email_verified FROM principals WHERE user_id = ?`)
 	selectRecord    = store.SQL(`SELECT s.user_id, s.version, s.level, s.methods, s.auth_time, s.last_seen_at,
-		s.revoked_reason, s.suspended_at, s.device_id, s.agent, s.network, p.status, p.roles, p.email_verified
+		s.revoked_reason, s.suspended_at, s.device_id, s.agent, s.network, s.actor_id, s.read_only,
+		p.status, p.roles, p.email_verified
 		FROM sessions s JOIN principals p ON p.user_id = s.user_id WHERE s.id = ?`)
 )
 
@@ -92,7 +96,8 @@ var (
 
 var (
 	insertNotices = store.SQL(`INSERT INTO session_outbox (id, subject, created_at)
-		SELECT id, id, CAST(? AS BIGINT) FROM sessions WHERE id IN (?*)
+		SELECT id, id, CAST(? AS BIGINT) FROM (SELECT id FROM sessions
+			UNION ALL SELECT id FROM api_keys UNION ALL SELECT id FROM service_accounts) c WHERE id IN (?*)
 		ON CONFLICT (id) DO UPDATE SET created_at = excluded.created_at`)
 	selectNotices = store.SQL(`SELECT o.id, COALESCE(s.revoked_reason, CASE WHEN s.suspended_at IS NOT NULL THEN 'SUSPENDED' END) FROM session_outbox o
 		LEFT JOIN sessions s ON s.id = o.subject
@@ -120,6 +125,15 @@ type principal struct {
 	verified bool
 }
 
+// rolesOf reads the roles of a principal, which do not name USER.
+func rolesOf(names string) []viewer.Role {
+	roles := []viewer.Role{viewer.User}
+	for _, name := range strings.Fields(names) {
+		roles = append(roles, viewer.Role(name))
+	}
+	return roles
+}
+
 func (p principal) active() bool { return p.status == "ACTIVE" }
 
 func (p *principal) columns() []any { return []any{&p.status, &p.roles, &p.verified} }
@@ -139,7 +153,7 @@ func insertSessionTx(ctx context.Context, tx *store.Tx, s Session) error {
 	_, err := tx.Exec(ctx, insertSession, s.ID, s.User, s.Version, s.Mode, int64(s.Level),
 		strings.Join(s.Methods, " "), store.At(s.AuthTime), s.Remember, store.OrNull(s.Device.ID),
 		store.OrNull(s.Device.Name), s.Agent, s.Network, store.At(s.CreatedAt), store.At(s.LastSeenAt),
-		store.At(s.ExpiresAt))
+		store.At(s.ExpiresAt), store.OrNull(s.Actor), s.ReadOnly)
 	if err != nil {
 		return fmt.Errorf("insert session: %w", err)
 	}
@@ -161,7 +175,7 @@ func (s *Session) columns(methods *string) []any {
 		&s.ID, &s.User, &s.Version, &s.Mode, &s.Level, methods, store.Time(&s.AuthTime), &s.Remember,
 		store.Text(&s.Device.ID), store.Text(&s.Device.Name), &s.Agent, &s.Network,
 		store.Time(&s.CreatedAt), store.Time(&s.LastSeenAt), store.Time(&s.ExpiresAt),
-		store.Time(&s.RevokedAt), store.Text(&s.Reason), store.Time(&s.SuspendedAt),
+		store.Time(&s.RevokedAt), store.Text(&s.Reason), store.Time(&s.SuspendedAt), store.Text(&s.Actor), &s.ReadOnly,
 	}
 }
 
@@ -192,14 +206,12 @@ func selectRecordOf(ctx context.Context, r store.Reader, id viewer.SessionID) (r
 		into := []any{
 			&rec.User, &rec.Version, &rec.Level, &methods, store.Time(&rec.AuthTime), store.Time(&rec.LastSeenAt),
 			store.Text(&rec.Reason), store.Time(&suspendedAt), store.Text(&rec.Home.Device), &rec.Home.Agent, &rec.Network,
+			store.Text(&rec.Actor), &rec.ReadOnly,
 		}
 		err = scan(append(into, p.columns()...)...)
 		rec.Suspended = !suspendedAt.IsZero()
 		rec.Methods, rec.Verified, rec.Active = strings.Fields(methods), p.verified, p.active()
-		rec.Roles = []viewer.Role{viewer.User}
-		for _, role := range strings.Fields(p.roles) {
-			rec.Roles = append(rec.Roles, viewer.Role(role))
-		}
+		rec.Roles = rolesOf(p.roles)
 		return rec, err
 	}, id)
 }
@@ -232,4 +244,163 @@ func execMany[T any](ctx context.Context, tx *store.Tx, q *store.Query, list []T
 func scanKnown(scan store.Scan) (k known, err error) {
 	err = scan(&k.all, store.Time(&k.last), &k.recent)
 	return k, err
+}
+
+// API keys and service accounts.
+var (
+	insertKeyRow = store.SQL(`INSERT INTO api_keys (id, owner_id, name, hash, scopes, created_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`)
+	countAPIKeys = store.SQL(`SELECT count(*) FROM api_keys
+		WHERE owner_id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`)
+	selectKeysOf = store.SQL(`SELECT id, owner_id, name, scopes, created_at, expires_at, last_used_at FROM api_keys
+		WHERE owner_id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) ORDER BY id DESC`)
+	selectKeyByID = store.SQL(`SELECT id, owner_id, name, scopes, created_at, expires_at, last_used_at FROM api_keys
+		WHERE id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`)
+	ownerOfKey = store.SQL(`SELECT owner_id FROM api_keys WHERE id = ?`)
+	revokeKey  = store.SQL(`UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL`)
+	markKey    = store.SQL(`UPDATE api_keys SET last_used_at = ? WHERE id = ? AND COALESCE(last_used_at, 0) <= ?`)
+	pruneKeys  = store.SQL(`DELETE FROM api_keys WHERE revoked_at < ? OR expires_at < ?`)
+
+	insertService = store.SQL(`INSERT INTO service_accounts (id, owner_id, name, scopes, hash, created_at)
+		VALUES (?, ?, ?, ?, ?, ?)`)
+	countServices = store.SQL(`SELECT count(*) FROM service_accounts
+		WHERE owner_id = ? AND revoked_at IS NULL AND created_at <= ?`)
+	selectServicesOf = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
+		FROM service_accounts WHERE owner_id = ? AND revoked_at IS NULL ORDER BY id DESC`)
+	selectService = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
+		FROM service_accounts WHERE id = ? AND revoked_at IS NULL`)
+	rotateService = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?
+		WHERE id = ? AND revoked_at IS NULL`)
+	replaceService = store.SQL(`UPDATE service_accounts SET former_hash = NULL, former_until = ?, hash = ?,
+		version = version + 1 WHERE id = ? AND revoked_at IS NULL`)
+	revokeService = store.SQL(`UPDATE service_accounts SET revoked_at = ?, version = version + 1, former_hash = NULL
+		WHERE id = ? AND revoked_at IS NULL`)
+	markService   = store.SQL(`UPDATE service_accounts SET last_used_at = ? WHERE id = ? AND COALESCE(last_used_at, 0) <= ?`)
+	pruneServices = store.SQL(`DELETE FROM service_accounts WHERE revoked_at < ?`)
+	selectClient  = store.SQL(`SELECT a.owner_id, a.version, a.hash, a.former_hash, a.former_until, a.scopes,
+		p.status, p.roles, p.email_verified
+		FROM service_accounts a JOIN principals p ON p.user_id = a.owner_id WHERE a.id = ? AND a.revoked_at IS NULL`)
+
+	selectKeysSince = store.SQL(`SELECT id FROM api_keys
+		WHERE owner_id = ? AND created_at >= ? AND revoked_at IS NULL ORDER BY id`)
+	selectServicesSince = store.SQL(`SELECT id FROM service_accounts
+		WHERE owner_id = ? AND created_at >= ? AND revoked_at IS NULL ORDER BY id`)
+
+	selectMachines = store.SQL(`SELECT id FROM api_keys WHERE owner_id = ? AND revoked_at IS NULL
+		UNION ALL SELECT id FROM service_accounts WHERE owner_id = ? AND revoked_at IS NULL`)
+	selectKeyRecord = store.SQL(`SELECT k.owner_id, 0, k.scopes, k.hash, k.expires_at, k.last_used_at, k.revoked_at,
+		p.status, p.roles, p.email_verified
+		FROM api_keys k JOIN principals p ON p.user_id = k.owner_id WHERE k.id = ?`)
+	selectServiceRecord = store.SQL(`SELECT a.id, a.version, a.scopes, a.hash, a.revoked_at, a.last_used_at, a.revoked_at,
+		p.status, p.roles, p.email_verified
+		FROM service_accounts a JOIN principals p ON p.user_id = a.owner_id WHERE a.id = ?`)
+
+	selectStandings = store.SQL(`SELECT c.id, c.revoked_at, c.revoked_reason, c.suspended_at, c.expires_at,
+		p.status, p.roles, p.email_verified
+		FROM (SELECT id, user_id, revoked_at, revoked_reason, suspended_at, expires_at FROM sessions
+			UNION ALL SELECT id, owner_id, revoked_at, NULL, NULL, expires_at FROM api_keys
+			UNION ALL SELECT id, owner_id, revoked_at, NULL, NULL, NULL FROM service_accounts) c
+		JOIN principals p ON p.user_id = c.user_id WHERE c.id IN (?*)`)
+)
+
+// isMissing reports whether err says that there is no such row.
+func isMissing(err error) bool { return errors.Is(err, store.ErrNotFound) }
+
+func insertKeyTx(ctx context.Context, tx *store.Tx, k APIKey, hash token.OpaqueHash) error {
+	_, err := tx.Exec(ctx, insertKeyRow, k.ID, k.Owner, k.Name, hash[:], joinScopes(k.Scopes), store.At(k.CreatedAt), store.At(k.ExpiresAt))
+	return err
+}
+
+func scanAPIKey(scan store.Scan) (k APIKey, err error) {
+	var scopes string
+	err = scan(&k.ID, &k.Owner, &k.Name, &scopes, store.Time(&k.CreatedAt), store.Time(&k.ExpiresAt), store.Time(&k.LastUsedAt))
+	k.Scopes = splitScopes(scopes)
+	return k, err
+}
+
+func insertServiceTx(ctx context.Context, tx *store.Tx, a ServiceAccount, hash token.OpaqueHash) error {
+	_, err := tx.Exec(ctx, insertService, a.ID, a.Owner, a.Name, joinScopes(a.Scopes), hash[:], store.At(a.CreatedAt))
+	return err
+}
+
+func scanService(scan store.Scan) (a ServiceAccount, err error) {
+	var scopes string
+	err = scan(&a.ID, &a.Owner, &a.Name, &scopes, store.Time(&a.CreatedAt), store.Time(&a.LastUsedAt), store.Time(&a.FormerUntil))
+	a.Scopes = splitScopes(scopes)
+	return a, err
+}
+
+func scanClient(scan store.Scan) (c client, err error) {
+	var scopes string
+	into := []any{&c.owner, &c.version, &c.hash, &c.former, store.Time(&c.until), &scopes}
+	err = scan(append(into, c.columns()...)...)
+	c.scopes = splitScopes(scopes)
+	return c, err
+}
+
+// markTx notes the last use of a session or machine, and the network of a session, unless another
+// server has in the same minute: then it wrote no row.
+func markTx(ctx context.Context, tx *store.Tx, id viewer.SessionID, u use) (written int64, err error) {
+	at, before := store.At(u.at), store.At(u.at.Add(-seenEvery))
+	switch kindOf(id) {
+	case "key":
+		return tx.Exec(ctx, markKey, at, id, before)
+	case "svc":
+		return tx.Exec(ctx, markService, at, id, before)
+	}
+	return tx.Exec(ctx, markSeen, at, u.network, id, before)
+}
+
+// kindOf is the prefix of an id, which tells the table.
+func kindOf(id viewer.SessionID) string {
+	kind, _, _ := strings.Cut(string(id), "_")
+	return kind
+}
+
+// readRecord reads what decides about each request of a session, an API key or a service account.
+func readRecord(ctx context.Context, r store.Reader, id viewer.SessionID) (record, error) {
+	switch kindOf(id) {
+	case "key":
+		return readMachine(ctx, r, selectKeyRecord, id)
+	case "svc":
+		return readMachine(ctx, r, selectServiceRecord, id)
+	}
+	return selectRecordOf(ctx, r, id)
+}
+
+func readMachine(ctx context.Context, r store.Reader, q *store.Query, id viewer.SessionID) (record, error) {
+	return store.One(ctx, r, q, func(scan store.Scan) (rec record, err error) {
+		var p principal
+		var scopes string
+		var revokedAt time.Time
+		into := []any{
+			&rec.User, &rec.Version, &scopes, &rec.Hash, store.Time(&rec.EndsAt), store.Time(&rec.LastSeenAt), store.Time(&revokedAt),
+		}
+		err = scan(append(into, p.columns()...)...)
+		rec.Scopes, rec.Verified, rec.Active, rec.Roles = splitScopes(scopes), p.verified, p.active(), rolesOf(p.roles)
+		if !revokedAt.IsZero() {
+			rec.Reason = Revoked
+		}
+		return rec, err
+	}, id)
+}
+
+// standings reads what decides about streams of sessions and machines.
+func (s *Sessions) standings(ctx context.Context, ids []viewer.SessionID) (map[viewer.SessionID]standing, error) {
+	found := make(map[viewer.SessionID]standing, len(ids))
+	for part := range slices.Chunk(ids, store.MaxList) {
+		sized, size := selectStandings.List(len(part))
+		some, err := store.All(ctx, s.db, sized, func(scan store.Scan) (one standing, err error) {
+			into := []any{&one.id, store.Time(&one.revokedAt), store.Text(&one.reason), store.Time(&one.suspendedAt), store.Time(&one.expiresAt)}
+			err = scan(append(into, one.columns()...)...)
+			return one, err
+		}, store.Values(part, size)...)
+		if err != nil {
+			return nil, fmt.Errorf("read watched sessions: %w", err)
+		}
+		for _, one := range some {
+			found[one.id] = one
+		}
+	}
+	return found, nil
 }

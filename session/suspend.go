@@ -67,7 +67,8 @@ func (s *Sessions) suspend(ctx context.Context, id viewer.SessionID, user viewer
 
 // LiftTx puts a suspended session back in use for a person who has just proved, at the place at, who
 // they are: from then on it belongs there. The tokens that were out are void, those returned are good
-// once tx is committed. Fault: WRONG_STATE for a session that is not suspended or has ended.
+// once tx is committed. Fault: WRONG_STATE for a session that is not suspended or has ended, and for one
+// in which somebody acts as the person.
 func (s *Sessions) LiftTx(ctx context.Context, tx *store.Tx, id viewer.SessionID, at Origin) (Tokens, error) {
 	now := s.now()
 	found, err := store.One(ctx, tx, oneSession, scanSession, id)

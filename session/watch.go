@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gatehouse/internal/viewer"
 )
@@ -15,13 +16,27 @@ import (
 // work. stop gives up the watch; ended may be called once more while stop runs, not afterwards.
 // Run must be running.
 func (s *Sessions) Watch(id viewer.SessionID, ended func(Reason)) (stop func()) {
-	w := &watcher{session: id, ended: ended}
+	return s.watch(&watcher{session: id, ended: ended})
+}
+
+// WatchViewer is Watch for whatever credential admitted by, a machine's included. ended is also called
+// when the roles change that by was admitted with: what was opened with the old ones must not go on.
+func (s *Sessions) WatchViewer(by viewer.Viewer, ended func(Reason)) (stop func()) {
+	id := by.Session
+	if by.Machine != "" {
+		id = viewer.SessionID(by.Machine)
+	}
+	return s.watch(&watcher{session: id, roles: by.Roles, ended: ended})
+}
+
+func (s *Sessions) watch(w *watcher) (stop func()) {
 	s.watchers.add(w)
 	return func() { s.watchers.remove(w) }
 }
 
 type watcher struct {
 	session viewer.SessionID
+	roles   []viewer.Role // with which it was admitted; nil: they do not matter
 	ended   func(Reason)
 	stopped atomic.Bool
 }
@@ -91,6 +106,38 @@ func (w *watchers) recheck() {
 	w.wake()
 }
 
+// recheckOne makes one due.
+func (w *watchers) recheckOne(id viewer.SessionID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.bySession[id]) > 0 {
+		w.due[id] = true
+		w.wake()
+	}
+}
+
+// endOthers calls each watcher of id that was admitted with other roles than these.
+func (w *watchers) endOthers(id viewer.SessionID, roles []viewer.Role) {
+	w.mu.Lock()
+	var others []*watcher
+	rest := slices.DeleteFunc(w.bySession[id], func(one *watcher) bool {
+		other := one.roles != nil && !slices.Equal(one.roles, roles)
+		if other {
+			others = append(others, one)
+		}
+		return other
+	})
+	if w.bySession[id] = rest; len(rest) == 0 {
+		w.forget(id)
+	}
+	w.mu.Unlock()
+	for _, one := range others {
+		if !one.stopped.Load() {
+			one.ended(RolesChanged)
+		}
+	}
+}
+
 func (w *watchers) wake() {
 	select {
 	case w.check <- struct{}{}:
@@ -118,36 +165,51 @@ func (w *watchers) giveBack(ids []viewer.SessionID) {
 	}
 }
 
-// checkWatched looks up the sessions that are due, and tells of those that have ended.
+// checkWatched looks up the sessions and machines that are due, and tells of those that have ended and
+// of those whose roles have changed.
 func (s *Sessions) checkWatched(ctx context.Context) error {
 	ids := s.watchers.takeDue()
 	if len(ids) == 0 {
 		return nil
 	}
-	found, err := s.ByIDs(ctx, ids)
+	found, err := s.standings(ctx, ids)
 	if err != nil {
 		s.watchers.giveBack(ids)
 		return err
 	}
 	for _, id := range ids {
-		if reason := s.endOf(found, id); reason != "" {
+		standing, exists := found[id]
+		if reason := standing.end(s.now(), exists); reason != "" {
 			s.watchers.end(id, reason)
+			continue
 		}
+		s.watchers.endOthers(id, rolesOf(standing.roles))
 	}
 	return nil
 }
 
-// endOf is why nothing of the session id may stay open, "" while it may.
-func (s *Sessions) endOf(found map[viewer.SessionID]Session, id viewer.SessionID) Reason {
-	session, exists := found[id]
+// standing is what decides whether a stream of a session or machine may go on.
+type standing struct {
+	id          viewer.SessionID
+	revokedAt   time.Time
+	reason      Reason
+	suspendedAt time.Time // zero: it is not
+	expiresAt   time.Time // zero: never
+	principal
+}
+
+// end is why nothing of what it tells of may stay open, "" while it may.
+func (s standing) end(now time.Time, exists bool) Reason {
 	switch {
 	case !exists:
 		return Expired
-	case !session.RevokedAt.IsZero():
-		return session.Reason
-	case !session.SuspendedAt.IsZero():
+	case !s.revokedAt.IsZero():
+		return orDefault(s.reason, Revoked)
+	case !s.active():
+		return AccountDisabled
+	case !s.suspendedAt.IsZero():
 		return Suspended
-	case !s.now().Before(session.ExpiresAt):
+	case !s.expiresAt.IsZero() && !now.Before(s.expiresAt):
 		return Expired
 	}
 	return ""

@@ -345,3 +345,40 @@ func BenchmarkAllow(b *testing.B) {
 		}
 	})
 }
+
+func TestASubjectThatIsResetHasAllItsUnitsAgain(t *testing.T) {
+	eachForm(t, func(t *testing.T, l *limit.Limiter, _ *clock) {
+		rule := limit.Rule{Name: "reset", Limit: 1, Per: time.Hour, Burst: 2}
+		allowed := func(subject string) bool {
+			t.Helper()
+			d, err := l.Allow(t.Context(), rule, subject, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d.Allowed
+		}
+		for _, subject := range []string{"ada", "eve"} {
+			for range 2 {
+				allowed(subject)
+			}
+		}
+		if allowed("ada") {
+			t.Fatal("three of two units")
+		}
+		if err := l.Reset(t.Context(), rule, "ada"); err != nil {
+			t.Fatal(err)
+		}
+		granted := 0
+		for range 5 {
+			if allowed("ada") {
+				granted++
+			}
+		}
+		if granted != 2 {
+			t.Errorf("after the reset Ada has %d units, want 2", granted)
+		}
+		if allowed("eve") {
+			t.Error("Eve was reset too")
+		}
+	})
+}

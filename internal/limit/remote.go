@@ -3,7 +3,6 @@ package limit
 import (
 	"context"
 	_ "embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -55,8 +54,7 @@ func (r *remote) decide(ctx context.Context, cells []cell) ([]outcome, error) {
 	return outcomes, nil
 }
 
-// arguments are the script's: all keys carry the namespace as their hash tag, so that on a Redis
-// Cluster one script may touch them together.
+// arguments are the script's.
 func (r *remote) arguments(cells []cell) (keys []string, arguments []any) {
 	var now int64
 	if r.sendNow {
@@ -64,7 +62,7 @@ func (r *remote) arguments(cells []cell) (keys []string, arguments []any) {
 	}
 	arguments = append(arguments, now)
 	for _, c := range cells {
-		keys = append(keys, "{"+r.namespace+"}:limit:"+c.rule+":"+hex.EncodeToString(c.key[:]))
+		keys = append(keys, r.key(c.rule, c.key))
 		arguments = append(arguments, c.tolerance, c.cost)
 	}
 	return keys, arguments

@@ -20,6 +20,9 @@ type UserID string
 // SessionID names one signed-in session, "ses_…".
 type SessionID string
 
+// MachineID names what acts without a person: an API key, "key_…", or a service account, "svc_…".
+type MachineID string
+
 // Level is the authenticator assurance level of a session (NIST SP 800-63B §4).
 type Level int8
 
@@ -51,6 +54,11 @@ type Viewer struct {
 	// Suspended is the session of somebody who must prove who they are before they are anybody: the
 	// viewer is nobody otherwise.
 	Suspended SessionID
+
+	Machine  MachineID // the API key or service account that asks; "": a person does
+	Actor    UserID    // the administrator who acts as User; "": User does
+	ReadOnly bool      // nothing may be changed
+	Scopes   []Scope   // of a machine or an Actor: no more than these, whatever the roles grant
 }
 
 // System is the server acting for itself.
@@ -59,28 +67,56 @@ func System() Viewer { return Viewer{System: true} }
 // Anonymous reports whether nobody stands behind v.
 func (v Viewer) Anonymous() bool { return v.User == "" && !v.System }
 
-// Has reports whether v holds role.
-func (v Viewer) Has(role Role) bool { return v.System || slices.Contains(v.Roles, role) }
+// Limited reports whether v is less than the person themself: a machine, or somebody who acts as them.
+// It may do what its scopes say and change nothing by which one gets in.
+func (v Viewer) Limited() bool { return v.Machine != "" || v.Actor != "" }
 
-// May reports whether one of v's roles grants scope.
-func (v Viewer) May(scope Scope) bool {
-	if v.System {
-		return true
-	}
-	if v.Anonymous() {
-		return false
-	}
-	for _, role := range append([]Role{User}, v.Roles...) {
-		if slices.Contains(grants[role], scope) {
-			return true
-		}
-	}
-	return false
+// Has reports whether v holds role. Whoever is limited holds none.
+func (v Viewer) Has(role Role) bool {
+	return v.System || !v.Limited() && slices.Contains(v.Roles, role)
 }
 
-// Owns reports whether v is owner, or may act on every owner's things by scope.
+// May reports whether one of v's roles grants scope and, when v is limited, its scopes have it too.
+func (v Viewer) May(scope Scope) bool {
+	switch {
+	case v.System:
+		return true
+	case v.Anonymous(), v.Limited() && !slices.Contains(v.Scopes, scope):
+		return false
+	}
+	return grantedBy(v.Roles, scope)
+}
+
+// Owns reports whether v is owner, or may act on every owner's things by scope. Whoever is limited
+// needs a scope for the owner's things too.
 func (v Viewer) Owns(owner UserID, scope Scope) bool {
-	return v.System || (owner != "" && v.User == owner) || v.May(scope)
+	if v.System || v.May(scope) {
+		return true
+	}
+	return owner != "" && v.User == owner && (!v.Limited() || v.May(own[scope]))
+}
+
+// Person returns UNAUTHENTICATED for nobody and FORBIDDEN for whoever is limited: credentials, keys,
+// factors and sessions are a person's to manage.
+func (v Viewer) Person() error {
+	if err := v.SignedIn(); err != nil {
+		return err
+	}
+	if v.Limited() {
+		return fault.Denied("Only the person themself may do this, signed in.")
+	}
+	return nil
+}
+
+// InPerson is Person for what only an account can do to itself: the server is refused as nobody.
+func (v Viewer) InPerson() error {
+	if err := v.Person(); err != nil {
+		return err
+	}
+	if v.User == "" {
+		return fault.SignIn()
+	}
+	return nil
 }
 
 // SignedIn returns UNAUTHENTICATED for nobody, and STEP_UP_REQUIRED for the holder of a suspended session.

@@ -2,7 +2,10 @@ package viewer
 
 import (
 	"context"
+	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"gatehouse/internal/fault"
 )
@@ -52,4 +55,33 @@ func TestAViewerTravelsInTheContext(t *testing.T) {
 	if got.User != "usr_1" {
 		t.Errorf("From(With(…)) = %+v", got)
 	}
+}
+
+func TestWhoeverIsLimitedMayNoMoreThanThePersonAndTheScopes(t *testing.T) {
+	all := Granted([]Role{Admin})
+	rapid.Check(t, func(t *rapid.T) {
+		roles := rapid.SliceOfDistinct(rapid.SampledFrom([]Role{User, Developer, Admin}), rapid.ID).Draw(t, "roles")
+		scopes := rapid.SliceOfDistinct(rapid.SampledFrom(all), rapid.ID).Draw(t, "scopes")
+		person := Viewer{User: "usr_1", Roles: roles}
+		limited := Viewer{User: "usr_1", Roles: roles, Scopes: scopes, Machine: "key_1"}
+		if rapid.Bool().Draw(t, "impersonated") {
+			limited.Machine, limited.Actor = "", "usr_2"
+		}
+		for _, scope := range all {
+			if limited.May(scope) != (person.May(scope) && slices.Contains(scopes, scope)) {
+				t.Fatalf("%s: limited %t, person %t, scopes %v", scope, limited.May(scope), person.May(scope), scopes)
+			}
+			for _, owner := range []UserID{"usr_1", "usr_3", ""} {
+				if limited.Owns(owner, scope) && !person.Owns(owner, scope) {
+					t.Fatalf("limited owns the things of %q by %s, the person does not", owner, scope)
+				}
+			}
+		}
+		if limited.Has(Admin) || limited.Person() == nil || person.Person() != nil {
+			t.Fatal("a limited viewer passes for the person, or the person does not")
+		}
+		if len(scopes) == 0 && (limited.Owns("usr_1", ReadJobs) || limited.Owns("usr_1", ReadUsers)) {
+			t.Fatal("without a scope the owner's things are open")
+		}
+	})
 }

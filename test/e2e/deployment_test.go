@@ -23,6 +23,7 @@ type deployment struct {
 	workers   []*process
 	seen      *sightings
 	extra     []string // flags of every process
+	secrets   []string // NAME=value in the environment of every process
 }
 
 var deployments atomic.Int64
@@ -95,6 +96,7 @@ func (d *deployment) command(args ...string) *command {
 	if d.redis != "" {
 		c.env = append(c.env, "GATEHOUSE_REDIS_URL="+d.redis)
 	}
+	c.env = append(c.env, d.secrets...)
 	return c
 }
 

@@ -122,7 +122,7 @@ func (d *deployment) searchLog(p *process) {
 // searchFolder leaves the outbox out: that is the mailbox of development, and holds what is mailed.
 func (d *deployment) searchFolder() {
 	err := filepath.WalkDir(d.data, func(path string, e fs.DirEntry, err error) error {
-		if path == filepath.Join(d.data, "outbox") {
+		if err == nil && e.IsDir() && path == filepath.Join(d.data, "outbox") {
 			return filepath.SkipDir
 		}
 		if err != nil || e.IsDir() {

@@ -27,6 +27,7 @@ var floors = map[string]int{
 	"session":     2,
 	"queue":       2,
 	"audit":       2,
+	"vault":       2,
 	"schema":      1,
 	"console":     1,
 
