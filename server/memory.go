@@ -37,6 +37,7 @@ func governMemory(ctx context.Context) error {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	tick := time.NewTicker(governEvery)
 	defer tick.Stop()
+	started := false
 	for limit := int64(0); ; {
 		metrics.Read(live)
 		if wanted := memoryLimit(live[0].Value.Uint64()); wanted != limit {
@@ -47,6 +48,10 @@ func governMemory(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+		if !started {
+			started = true
+			debug.FreeOSMemory() // what the start has left: schema, templates, word lists
 		}
 	}
 }
