@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/store"
 	"gatehouse/session"
 	"gatehouse/session/token"
+	"gatehouse/vault"
 )
 
 // key derives one of the deployment's keys from its secret key, as the program does.
@@ -36,10 +37,26 @@ func (d *deployment) key(purpose string) []byte {
 	return derived
 }
 
-// signLink returns the query string of a link to an artifact that ends at until.
+// signLink returns the query string of a link to an artifact that ends at until, by the key that the
+// deployment keeps.
 func (d *deployment) signLink(id string, until time.Time) string {
 	d.t.Helper()
-	signer, err := blob.NewSigner(d.key("artifact links"))
+	ring, err := secret.NewKeyring(secret.Key(d.key("at rest")))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	db, err := store.Open(d.t.Context(), d.database, store.Options{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer db.Close()
+	key, err := vault.New(db, ring, nil).Key(d.t.Context(), "artifact links", func() (secret.Key, error) {
+		return secret.Key{}, store.ErrNotFound
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	signer, err := blob.NewSigner(key[:])
 	if err != nil {
 		d.t.Fatal(err)
 	}
