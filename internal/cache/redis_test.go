@@ -202,7 +202,7 @@ func TestNoReadAfterAnInvalidationIsOlderThanIt(t *testing.T) {
 			if stale != 0 {
 				t.Errorf("%d stale reads in %d trials", stale, trials)
 			}
-			if a.Stats().Raced == 0 || b.Stats().Raced == 0 {
+			if a.Stats().Raced+b.Stats().Raced == 0 { // which of the two was overtaken is up to the scheduler
 				t.Errorf("no load was raced: the trials try nothing: %+v, %+v", a.Stats(), b.Stats())
 			}
 		})
