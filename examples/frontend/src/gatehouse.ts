@@ -43,9 +43,9 @@ export class Gatehouse {
     });
   }
 
-  /** Takes up the session of a `register` or `login`. */
+  /** Takes up the session of a `register`, `login` or `verifyMfa`. After a step-up the refresh token stays the same. */
   signIn(tokens: TokensFragment) {
-    this.#take(tokens);
+    this.#take({ ...tokens, refreshToken: tokens.refreshToken ?? this.#tokens?.refreshToken ?? null });
   }
 
   /** Forgets the session; the server ends it with the mutation `logout`. */
@@ -85,8 +85,9 @@ export class Gatehouse {
     if (this.#tokens !== old) return; // somebody signed in or out meanwhile
     if (!data) return this.#renewIn(RETRY_MS); // the server is away
     const { outcome } = data.refreshSession;
-    this.#take(outcome);
-    if (!outcome) this.#options.onSignedOut?.();
+    const fresh = outcome?.__typename === 'SessionTokens' ? outcome : null;
+    this.#take(fresh);
+    if (!fresh) this.#options.onSignedOut?.();
   }
 
   #authorization(): Record<string, string> {
