@@ -470,7 +470,7 @@ type EnrolmentRequired struct {
 	ID string `json:"id"`
 	// What can be enrolled.
 	Methods []account.Method `json:"methods"`
-	// When it ends, 5 minutes after it began.
+	// When it ends, 15 minutes after it began.
 	ExpiresAt time.Time `json:"expiresAt"`
 }
 

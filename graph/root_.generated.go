@@ -4557,7 +4557,7 @@ type EnrolmentRequired {
   id: ID!
   "What can be enrolled."
   methods: [MfaMethod!]!
-  "When it ends, 5 minutes after it began."
+  "When it ends, 15 minutes after it began."
   expiresAt: Time!
 }
 

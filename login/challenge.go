@@ -23,6 +23,8 @@ import (
 const (
 	// ChallengeLife is how long a challenge waits for its answer.
 	ChallengeLife = 5 * time.Minute
+	// EnrolmentLife is how long one waits that can only enrol: an app is to be found and installed.
+	EnrolmentLife = 15 * time.Minute
 
 	maxTries = 5 // over all methods and servers
 	maxCodes = 3 // sent for one challenge
@@ -166,6 +168,9 @@ func beside(first string, methods []account.Method) []account.Method {
 func (l *Logins) challengeTx(ctx context.Context, tx *store.Tx, user account.User, w waiting) (Challenge, error) {
 	id, hash := token.NewOpaque(challengePrefix)
 	c := Challenge{ID: id, Methods: w.methods, ExpiresAt: l.accounts.Now().Add(ChallengeLife), Enroll: w.purpose == toEnroll}
+	if c.Enroll {
+		c.ExpiresAt = l.accounts.Now().Add(EnrolmentLife)
+	}
 	if !c.Enroll && slices.Contains(w.methods, account.Passkey) {
 		options, state, err := l.accounts.AskPasskeyTx(ctx, tx, user.ID)
 		if err != nil {
