@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,7 @@ func (b *browser) cookie() string {
 			all = append(all, c.Name+"="+c.Value)
 		}
 	}
+	slices.Sort(all) // the jar is a map
 	return strings.Join(all, "; ")
 }
 
