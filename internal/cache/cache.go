@@ -100,7 +100,7 @@ type Options[K comparable, V any] struct {
 // Layer is the cache of one kind of value. It is safe for concurrent use.
 type Layer[K comparable, V any] struct {
 	options       Options[K, V]
-	memory        *otter.Cache[K, *entry[V]]
+	memory        *otter.Cache[K, *entry]
 	remote        *Remote // nil: none
 	prefix        string  // of the keys in Redis
 	invalidations Invalidations
@@ -133,10 +133,10 @@ func New[K comparable, V any](remote *Remote, invalidations Invalidations, o Opt
 	}
 	l.closing, l.close = context.WithCancel(context.Background())
 	var err error
-	if l.memory, err = otter.New(&otter.Options[K, *entry[V]]{
+	if l.memory, err = otter.New(&otter.Options[K, *entry]{
 		MaximumWeight:    uint64(o.MaxBytes),
-		Weigher:          func(_ K, e *entry[V]) uint32 { return e.weight },
-		ExpiryCalculator: otter.ExpiryWritingFunc(lifetime[K, V]),
+		Weigher:          func(_ K, e *entry) uint32 { return e.weight },
+		ExpiryCalculator: otter.ExpiryWritingFunc(lifetime[K]),
 		StatsRecorder:    &l.counters,
 		Executor:         func(work func()) { work() }, // a goroutine for each handful of reads costs more than the work
 		Clock:            clock(o.Now),
@@ -227,11 +227,11 @@ func (l *Layer[K, V]) Get(ctx context.Context, key K, load func(context.Context,
 		var none V
 		return none, err
 	}
-	return e.result()
+	return result[V](e)
 }
 
 // lookup returns what memory holds for key, fresh or not, and the time.
-func (l *Layer[K, V]) lookup(key K) (*entry[V], int64) {
+func (l *Layer[K, V]) lookup(key K) (*entry, int64) {
 	found, ok := l.memory.GetEntry(key)
 	if !ok {
 		return nil, 0
@@ -240,30 +240,28 @@ func (l *Layer[K, V]) lookup(key K) (*entry[V], int64) {
 }
 
 // isFresh tells whether e may be served at now.
-func (l *Layer[K, V]) isFresh(e *entry[V], now int64) bool {
+func (l *Layer[K, V]) isFresh(e *entry, now int64) bool {
 	return now < e.fresh && e.epoch == l.epoch.Load() && (now < e.freshDown || !l.remote.isDown())
 }
 
 // hit counts and returns e.
-func (l *Layer[K, V]) hit(e *entry[V]) (V, error) {
+func (l *Layer[K, V]) hit(e *entry) (V, error) {
 	l.counters.hits.add()
 	if e.absent {
 		l.counters.negative.Add(1)
-		return e.value, ErrAbsent
-	}
-	if e.stale {
+	} else if e.stale {
 		l.counters.stale.Add(1)
 	}
-	return e.value, nil
+	return result[V](e)
 }
 
 // retire takes an entry that is no longer fresh out of memory, so that the next load of its key is
 // shared, and returns it if it may serve should that load fail.
-func (l *Layer[K, V]) retire(key K, e *entry[V], now int64) *entry[V] {
+func (l *Layer[K, V]) retire(key K, e *entry, now int64) *entry {
 	if e == nil {
 		return nil
 	}
-	l.memory.ComputeIfPresent(key, func(held *entry[V]) (*entry[V], otter.ComputeOp) {
+	l.memory.ComputeIfPresent(key, func(held *entry) (*entry, otter.ComputeOp) {
 		if held == e {
 			return nil, otter.InvalidateOp
 		}

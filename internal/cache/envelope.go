@@ -42,11 +42,11 @@ var (
 )
 
 // seal writes an entry.
-func seal[V any](codec Codec[V], e *entry[V]) ([]byte, error) {
+func seal[V any](codec Codec[V], e *entry) ([]byte, error) {
 	if e.absent {
 		return header(formAbsent, e.created, e.soft, 0), nil
 	}
-	payload, err := codec.Encode(e.value)
+	payload, err := codec.Encode(valueOf[V](e))
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
@@ -66,11 +66,11 @@ func header(form byte, created, soft int64, room int) []byte {
 }
 
 // unseal reads an entry, without its place in memory. A tombstone is an error like any other.
-func unseal[V any](codec Codec[V], envelope []byte) (*entry[V], error) {
+func unseal[V any](codec Codec[V], envelope []byte) (*entry, error) {
 	if len(envelope) < headerBytes {
 		return nil, errEnvelope
 	}
-	e := &entry[V]{
+	e := &entry{
 		created: int64(binary.BigEndian.Uint64(envelope[1:])),
 		soft:    int64(binary.BigEndian.Uint64(envelope[9:])),
 	}

@@ -12,12 +12,12 @@ import (
 type flight[K comparable, V any] struct {
 	layer *Layer[K, V]
 	load  func(context.Context, K) (V, error)
-	stale *entry[V] // serves if load fails; nil: nothing does
-	runs  int       // how often Load was called; zero: another Get's was joined
+	stale *entry // serves if load fails; nil: nothing does
+	runs  int    // how often Load was called; zero: another Get's was joined
 }
 
 // Load implements otter.Loader.
-func (f *flight[K, V]) Load(ctx context.Context, key K) (*entry[V], error) {
+func (f *flight[K, V]) Load(ctx context.Context, key K) (*entry, error) {
 	f.runs++
 	stale := f.stale
 	f.stale = nil // a second call follows an invalidation: what was stale is wrong then
@@ -26,7 +26,7 @@ func (f *flight[K, V]) Load(ctx context.Context, key K) (*entry[V], error) {
 
 // mustRepeat tells whether a Get that began in epoch joined a flight that does not answer it: one that
 // began before all of memory was dropped, or a Lookup's, which does not load.
-func (f *flight[K, V]) mustRepeat(e *entry[V], err error, epoch uint64) bool {
+func (f *flight[K, V]) mustRepeat(e *entry, err error, epoch uint64) bool {
 	if err != nil {
 		return f.load != nil && errors.Is(err, otter.ErrNotFound)
 	}
@@ -34,7 +34,7 @@ func (f *flight[K, V]) mustRepeat(e *entry[V], err error, epoch uint64) bool {
 }
 
 // Reload implements otter.Loader; otter calls it for refreshes of its own, of which we ask none.
-func (f *flight[K, V]) Reload(ctx context.Context, key K, _ *entry[V]) (*entry[V], error) {
+func (f *flight[K, V]) Reload(ctx context.Context, key K, _ *entry) (*entry, error) {
 	return f.Load(ctx, key)
 }
 
@@ -42,8 +42,8 @@ func (f *flight[K, V]) Reload(ctx context.Context, key K, _ *entry[V]) (*entry[V
 // otter's ErrNotFound. With ahead, an entry in Redis must have a
 // fifth of its time left, as one just refreshed by another server has.
 func (l *Layer[K, V]) fetch(
-	ctx context.Context, key K, load func(context.Context, K) (V, error), stale *entry[V], ahead bool,
-) (*entry[V], error) {
+	ctx context.Context, key K, load func(context.Context, K) (V, error), stale *entry, ahead bool,
+) (*entry, error) {
 	epoch := l.epoch.Load()
 	held := l.readRemote(ctx, key)
 	if held != nil {
@@ -64,12 +64,12 @@ func (l *Layer[K, V]) fetch(
 		return nil, err
 	}
 	e.epoch = epoch
-	l.writeRemote(ctx, started, []K{key}, []*entry[V]{e})
+	l.writeRemote(ctx, started, []K{key}, []*entry{e})
 	return e, nil
 }
 
 // deadline is until when an entry from Redis is taken as it is.
-func (e *entry[V]) deadline(ahead bool) int64 {
+func (e *entry) deadline(ahead bool) int64 {
 	if ahead {
 		return e.created + (e.soft-e.created)/5*4
 	}
@@ -77,7 +77,7 @@ func (e *entry[V]) deadline(ahead bool) int64 {
 }
 
 // substitute returns the newer of two entries that are no longer fresh, if it may serve.
-func (l *Layer[K, V]) substitute(a, b *entry[V]) *entry[V] {
+func (l *Layer[K, V]) substitute(a, b *entry) *entry {
 	if l.options.NeverStale || b.absent || l.options.Now().UnixNano() >= b.dead {
 		return a
 	}
@@ -89,7 +89,7 @@ func (l *Layer[K, V]) substitute(a, b *entry[V]) *entry[V] {
 
 // loaded turns what a load returned into an entry: a value, an absence, or, if it failed, what is
 // stale.
-func (l *Layer[K, V]) loaded(ctx context.Context, key K, value V, err error, stale *entry[V]) (*entry[V], error) {
+func (l *Layer[K, V]) loaded(ctx context.Context, key K, value V, err error, stale *entry) (*entry, error) {
 	switch {
 	case err == nil:
 		return l.newEntry(key, value, false), nil
@@ -107,7 +107,7 @@ func (l *Layer[K, V]) loaded(ctx context.Context, key K, value V, err error, sta
 // refreshAhead loads key in the background while e still serves. Of those who see that e is due, the
 // first does it, and none if too many are under way.
 func (l *Layer[K, V]) refreshAhead(
-	ctx context.Context, key K, load func(context.Context, K) (V, error), e *entry[V],
+	ctx context.Context, key K, load func(context.Context, K) (V, error), e *entry,
 ) {
 	if !e.refreshing.raise() {
 		return
@@ -127,7 +127,7 @@ func (l *Layer[K, V]) refreshAhead(
 // refresh replaces e if it is still what memory holds; an invalidation has taken it out. If the load
 // fails or panics, e serves until it is no longer fresh, and then a Get meets the fault.
 func (l *Layer[K, V]) refresh(
-	ctx context.Context, key K, load func(context.Context, K) (V, error), e *entry[V],
+	ctx context.Context, key K, load func(context.Context, K) (V, error), e *entry,
 ) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
 	defer cancel()
@@ -141,7 +141,7 @@ func (l *Layer[K, V]) refresh(
 	if err != nil {
 		return
 	}
-	l.memory.Compute(key, func(held *entry[V], found bool) (*entry[V], otter.ComputeOp) {
+	l.memory.Compute(key, func(held *entry, found bool) (*entry, otter.ComputeOp) {
 		if found && held == e {
 			return next, otter.WriteOp
 		}

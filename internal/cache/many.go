@@ -54,7 +54,7 @@ func (l *Layer[K, V]) GetMany(
 				return false
 			}
 			if !e.absent {
-				values[key] = e.value
+				values[key] = valueOf[V](e)
 			}
 			return true
 		})
@@ -78,19 +78,19 @@ func one[K comparable, V any](load func(context.Context, []K) (map[K]V, error)) 
 type bulkFlight[K comparable, V any] struct {
 	layer *Layer[K, V]
 	load  func(context.Context, []K) (map[K]V, error)
-	stale map[K]*entry[V]
+	stale map[K]*entry
 	runs  int
 }
 
-func (f *bulkFlight[K, V]) keepStale(key K, e *entry[V]) {
+func (f *bulkFlight[K, V]) keepStale(key K, e *entry) {
 	if f.stale == nil {
-		f.stale = make(map[K]*entry[V])
+		f.stale = make(map[K]*entry)
 	}
 	f.stale[key] = e
 }
 
 // BulkLoad implements otter.BulkLoader.
-func (f *bulkFlight[K, V]) BulkLoad(ctx context.Context, keys []K) (map[K]*entry[V], error) {
+func (f *bulkFlight[K, V]) BulkLoad(ctx context.Context, keys []K) (map[K]*entry, error) {
 	f.runs++
 	stale := f.stale
 	f.stale = nil // as in flight.Load
@@ -98,18 +98,18 @@ func (f *bulkFlight[K, V]) BulkLoad(ctx context.Context, keys []K) (map[K]*entry
 }
 
 // BulkReload implements otter.BulkLoader; otter calls it for refreshes, of which we ask none.
-func (f *bulkFlight[K, V]) BulkReload(ctx context.Context, keys []K, _ []*entry[V]) (map[K]*entry[V], error) {
+func (f *bulkFlight[K, V]) BulkReload(ctx context.Context, keys []K, _ []*entry) (map[K]*entry, error) {
 	return f.BulkLoad(ctx, keys)
 }
 
-var _ otter.BulkLoader[int, *entry[int]] = (*bulkFlight[int, int])(nil)
+var _ otter.BulkLoader[int, *entry] = (*bulkFlight[int, int])(nil)
 
 // fetchMany is fetch for several keys.
 func (l *Layer[K, V]) fetchMany(
-	ctx context.Context, keys []K, load func(context.Context, []K) (map[K]V, error), stale map[K]*entry[V],
-) (map[K]*entry[V], error) {
+	ctx context.Context, keys []K, load func(context.Context, []K) (map[K]V, error), stale map[K]*entry,
+) (map[K]*entry, error) {
 	epoch := l.epoch.Load()
-	entries := make(map[K]*entry[V], len(keys))
+	entries := make(map[K]*entry, len(keys))
 	now := l.options.Now()
 	var missing []K
 	for i, held := range l.readRemoteMany(ctx, keys) {
@@ -121,7 +121,7 @@ func (l *Layer[K, V]) fetchMany(
 		}
 		if held != nil {
 			if stale == nil {
-				stale = make(map[K]*entry[V])
+				stale = make(map[K]*entry)
 			}
 			stale[key] = l.substitute(stale[key], held)
 		}
@@ -133,7 +133,7 @@ func (l *Layer[K, V]) fetchMany(
 	started := l.options.Now()
 	l.counters.loads.Add(1)
 	values, loadErr := load(ctx, missing)
-	fresh := make([]*entry[V], len(missing))
+	fresh := make([]*entry, len(missing))
 	for i, key := range missing {
 		value, found := values[key]
 		err := loadErr

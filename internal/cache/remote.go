@@ -245,7 +245,7 @@ func (l *Layer[K, V]) remoteKeys(keys []K) []string {
 }
 
 // readRemote returns what Redis holds for key, fresh or not; nil: nothing that can be read.
-func (l *Layer[K, V]) readRemote(ctx context.Context, key K) *entry[V] {
+func (l *Layer[K, V]) readRemote(ctx context.Context, key K) *entry {
 	if l.remote == nil {
 		return nil
 	}
@@ -253,8 +253,8 @@ func (l *Layer[K, V]) readRemote(ctx context.Context, key K) *entry[V] {
 }
 
 // readRemoteMany returns one entry, or nil, for each key.
-func (l *Layer[K, V]) readRemoteMany(ctx context.Context, keys []K) []*entry[V] {
-	entries := make([]*entry[V], len(keys))
+func (l *Layer[K, V]) readRemoteMany(ctx context.Context, keys []K) []*entry {
+	entries := make([]*entry, len(keys))
 	if l.remote == nil {
 		return entries
 	}
@@ -266,7 +266,7 @@ func (l *Layer[K, V]) readRemoteMany(ctx context.Context, keys []K) []*entry[V] 
 
 // fromRemote reads an envelope and gives the entry its place in this memory. However wrong another
 // server's clock is, the entry is not fresh for longer than one of our own.
-func (l *Layer[K, V]) fromRemote(key K, envelope []byte) *entry[V] {
+func (l *Layer[K, V]) fromRemote(key K, envelope []byte) *entry {
 	e, err := unseal(l.options.Codec, envelope)
 	if err != nil {
 		l.counters.remoteMisses.Add(1)
@@ -286,7 +286,7 @@ func (l *Layer[K, V]) fromRemote(key K, envelope []byte) *entry[V] {
 
 // writeRemote stores entries whose loads began at started, unless an invalidation came between. The
 // caller may have gone: the value is there.
-func (l *Layer[K, V]) writeRemote(ctx context.Context, started time.Time, keys []K, entries []*entry[V]) {
+func (l *Layer[K, V]) writeRemote(ctx context.Context, started time.Time, keys []K, entries []*entry) {
 	now := l.options.Now()
 	if l.remote.isDown() || l.remote == nil || now.Sub(started) > maxLoadTime {
 		return
@@ -315,7 +315,7 @@ func (l *Layer[K, V]) buryRemote(ctx context.Context, keys []K) {
 
 // pinRemote puts e into Redis in place of whatever is there, to stay until it expires. An error is
 // that of the codec.
-func (l *Layer[K, V]) pinRemote(ctx context.Context, key K, e *entry[V]) error {
+func (l *Layer[K, V]) pinRemote(ctx context.Context, key K, e *entry) error {
 	if l.remote == nil {
 		return nil
 	}

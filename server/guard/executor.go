@@ -68,7 +68,7 @@ func (e *Executor) CreateOperationContext(ctx context.Context, params *graphql.R
 		return operation, errs
 	}
 	if learn != "" {
-		e.persisted.learned.Set(learn, params.Query)
+		e.persisted.learned.Set(learn, &learned{params.Query})
 	}
 	if refused := e.choose(operation, params); refused != nil {
 		return operation, gqlerror.List{refused}

@@ -50,12 +50,16 @@ func ReadAllowList(r io.Reader) (map[string]string, error) {
 	return list, nil
 }
 
+// learned is the text of a document that a client has sent. (A pointer to it shares the cache's machine
+// code with the other caches.)
+type learned struct{ text string }
+
 // persisted finds documents by their hash. It speaks Apollo's protocol: extensions.persistedQuery holds
 // version 1 and sha256Hash; a hash alone asks for a known document, a hash with its document makes it known.
 type persisted struct {
 	options PersistedOptions
 	allowed map[string]bool // documents of the list, by text
-	learned *otter.Cache[string, string]
+	learned *otter.Cache[string, *learned]
 }
 
 func newPersisted(options PersistedOptions) (*persisted, error) {
@@ -69,10 +73,10 @@ func newPersisted(options PersistedOptions) (*persisted, error) {
 	for _, document := range options.AllowList {
 		p.allowed[document] = true
 	}
-	p.learned = otter.Must(&otter.Options[string, string]{
+	p.learned = otter.Must(&otter.Options[string, *learned]{
 		MaximumWeight: uint64(options.CacheBytes),
 		Executor:      func(work func()) { work() }, // a goroutine for each handful of reads costs more
-		Weigher:       func(_, document string) uint32 { return uint32(persistedBytes + len(document)) },
+		Weigher:       func(_ string, document *learned) uint32 { return uint32(persistedBytes + len(document.text)) },
 	})
 	return p, nil
 }
@@ -111,7 +115,7 @@ func (p *persisted) find(hash string, request *graphql.RawParams) *gqlerror.Erro
 	if !ok {
 		return refusal(CodeHashNotFound, messageHashNotFound, "")
 	}
-	request.Query = document
+	request.Query = document.text
 	return nil
 }
 
