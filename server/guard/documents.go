@@ -12,9 +12,10 @@ const (
 	// maxCachedDocument is the longest document a cache keeps, in bytes of text: a few long ones
 	// must not push out the many short ones that clients repeat.
 	maxCachedDocument = 16 << 10
-	// documentBytesPerByte is what a parsed document takes for a byte of its text; see
-	// TestADocumentInTheCacheTakesNoMoreThanItsWeight.
-	documentBytesPerByte = 64
+	// documentBytesPerByte is what a parsed document takes for a byte of its text, with a plan that has
+	// remembered all it may; see TestADocumentInTheCacheTakesNoMoreThanItsWeight.
+	documentBytesPerByte = 112
+	bytesPerField        = 4       // of text, for each field that a plan may remember
 	documentBytes        = 1 << 10 // what an entry takes beside that
 )
 
@@ -48,10 +49,14 @@ func NewDocuments(maxBytes int) *Documents {
 // get returns the document of text, and whether the cache had it.
 func (d *Documents) get(text string) (*planned, bool) { return d.cache.GetIfPresent(text) }
 
-// add keeps a validated document, unless its text is longer than 16 KiB. Its plan remembers as many
-// fields as a text of this length can name; more are there only where fragments repeat them.
+// add keeps a validated document, unless its text is longer than 16 KiB. Its plan remembers one
+// field for each four bytes of text: a denser text names some of them anew each time.
 func (d *Documents) add(text string, document *ast.QueryDocument) {
 	if len(text) <= maxCachedDocument {
-		d.cache.Set(text, &planned{document, marshal.NewPlan(document, len(text)/2)})
+		d.cache.Set(text, newPlanned(document, len(text)))
 	}
+}
+
+func newPlanned(document *ast.QueryDocument, length int) *planned {
+	return &planned{document, marshal.NewPlan(document, length/bytesPerField)}
 }
