@@ -37,21 +37,19 @@ func governMemory(ctx context.Context) error {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	tick := time.NewTicker(governEvery)
 	defer tick.Stop()
-	started := false
-	for limit := int64(0); ; {
+	for beat, limit := 0, int64(0); ; beat++ {
 		metrics.Read(live)
 		if wanted := memoryLimit(live[0].Value.Uint64()); wanted != limit {
 			limit = wanted
 			debug.SetMemoryLimit(limit)
 		}
+		if beat == 1 {
+			debug.FreeOSMemory() // what the start has left: schema, templates, word lists
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		}
-		if !started {
-			started = true
-			debug.FreeOSMemory() // what the start has left: schema, templates, word lists
 		}
 	}
 }
