@@ -5,7 +5,7 @@ import { EXAMPLE_PASSWORD, exampleTabs } from './tabs';
 const kept = createLocalStorage({ namespace: 'gatehouse-explorer' });
 
 // A value behind a name that speaks of a secret, in JSON ("newPassword": "…") or in GraphQL (password: "…").
-const SECRET = /(\w*(?:password|secret|token|code)"?\s*:\s*")((?:[^"\\\n]|\\.)*)(?=")/gi;
+const SECRET = /(\w*(?:password|secret|token|code|challengeId)"?\s*:\s*")((?:[^"\\\n]|\\.)*)(?=")/gi;
 
 /**
  * Tabs and history in localStorage, where they outlive the browser; what looks like a secret is blanked on the way

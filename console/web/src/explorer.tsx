@@ -5,7 +5,8 @@ import { useEffect, useState, useSyncExternalStore } from 'react';
 import { drafts, startingTab } from './drafts';
 import { createFetcher, SCHEMA_QUERY } from './fetcher';
 import { GRAPHQL_PATH } from './http';
-import type { Session } from './session';
+import { whoAreYou, type Question } from './questions';
+import type { Holder, Session } from './session';
 import { exampleTabs, watchesJob, withJobId } from './tabs';
 
 const plugins = [HISTORY_PLUGIN];
@@ -13,11 +14,13 @@ const plugins = [HISTORY_PLUGIN];
 /** GraphiQL under a bar that says who is signed in. */
 export function Explorer({ session }: { session: Session }) {
   const [startedJob, setStartedJob] = useState<string | null>(null);
-  const [fetcher] = useState(() => createFetcher(session, { onJobStarted: setStartedJob }));
+  const [asked, setAsked] = useState<Question | null>(null);
+  const [taken, setTaken] = useState<Question | null>(null);
+  const [fetcher] = useState(() => createFetcher(session, { onJobStarted: setStartedJob, onAnswer: setAsked }));
   const [start] = useState(startingTab);
   return (
     <>
-      <Bar session={session} />
+      <Bar session={session} asked={asked} onTaken={setTaken} />
       <main className="workbench">
         <GraphiQL
           fetcher={fetcher}
@@ -34,14 +37,24 @@ export function Explorer({ session }: { session: Session }) {
           </GraphiQL.Logo>
           <SystemTheme />
           <JobIdInWatchTab started={startedJob} onFilled={() => setStartedJob(null)} />
+          <TabOfQuestion question={taken} onOpened={() => setTaken(null)} />
         </GraphiQL>
       </main>
     </>
   );
 }
 
-function Bar({ session }: { session: Session }) {
-  const email = useSyncExternalStore(session.subscribe, session.email);
+interface BarProps {
+  session: Session;
+  /** What the last answer asks for. */
+  asked: Question | null;
+  /** Hears when the person wants to answer a question. */
+  onTaken(question: Question): void;
+}
+
+function Bar({ session, asked, onTaken }: BarProps) {
+  const holder = useSyncExternalStore(session.subscribe, session.holder);
+  const question = asked ?? (holder?.suspended ? whoAreYou : null);
   return (
     <header className="bar">
       <a className="bar-name" href="/">
@@ -51,16 +64,29 @@ function Bar({ session }: { session: Session }) {
         {location.origin}
         {GRAPHQL_PATH}
       </span>
-      <span className="bar-person" role="status" data-signed-in={email !== null}>
-        {email === null ? 'Not signed in: run Register or LogIn' : email || 'Signed in'}
+      <span className="bar-person" role="status" data-signed-in={holder !== null && !holder.suspended}>
+        {described(holder)}
       </span>
-      {email !== null && (
+      {question && (
+        <button type="button" className="bar-button bar-question" onClick={() => onTaken(question)}>
+          {question.label}
+        </button>
+      )}
+      {holder && (
         <button type="button" className="bar-button" onClick={() => void session.signOut()}>
-          Sign out
+          {holder.impersonation ? 'Stop acting' : 'Sign out'}
         </button>
       )}
     </header>
   );
+}
+
+function described(holder: Holder | null): string {
+  if (!holder) return 'Not signed in: run Register or LogIn';
+  const { email, impersonation, suspended } = holder;
+  if (suspended) return `${email ?? 'Your session'}: suspended`;
+  if (impersonation) return `Acting as ${email}`;
+  return email ?? 'Signed in';
 }
 
 /** Follows the system from light to dark and back, unless a person chose; GraphiQL asks the system only as it starts. */
@@ -88,5 +114,25 @@ function JobIdInWatchTab({ started, onFilled }: { started: string | null; onFill
     editor.setValue(withJobId(editor.getValue(), started));
     onFilled();
   }, [started, editor, query, onFilled]);
+  return null;
+}
+
+/** Opens the tab that answers a question, with its variables filled in; a tab of that name is used again. */
+function TabOfQuestion({ question, onOpened }: { question: Question | null; onOpened(): void }) {
+  const { tabs, queryEditor, variableEditor } = useGraphiQL(state => ({
+    tabs: state.tabs,
+    queryEditor: state.queryEditor,
+    variableEditor: state.variableEditor,
+  }));
+  const { addTab, changeTab } = useGraphiQLActions();
+  useEffect(() => {
+    if (!question || !queryEditor || !variableEditor) return;
+    const open = tabs.findIndex(({ title }) => title === question.tab);
+    if (open < 0) addTab();
+    else changeTab(open);
+    queryEditor.setValue(question.query);
+    variableEditor.setValue(question.variables);
+    onOpened();
+  }, [question, tabs, queryEditor, variableEditor, addTab, changeTab, onOpened]);
   return null;
 }

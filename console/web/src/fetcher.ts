@@ -2,6 +2,7 @@ import type { Fetcher, FetcherParams } from '@graphiql/toolkit';
 import { buildSchema, introspectionFromSchema, OperationTypeNode, parse, type ExecutionResult, type OperationDefinitionNode } from 'graphql';
 import { createClient, MessageType, type Client } from 'graphql-ws';
 import { GRAPHQL_PATH, post } from './http';
+import { questionOf, type Question } from './questions';
 import { bearer, type Session } from './session';
 
 /** The name under which GraphiQL asks for the schema, so that we know its question from a person's. */
@@ -10,18 +11,21 @@ export const SCHEMA_QUERY = 'ExplorerSchema';
 interface Observed {
   /** Hears the id of each job that a mutation answers with. */
   onJobStarted(id: string): void;
+  /** Hears with each answer whether the server asks for something first. */
+  onAnswer(question: Question | null): void;
 }
 
 /** Sends what GraphiQL runs: queries and mutations over HTTP, subscriptions over graphql-transport-ws. */
-export function createFetcher(session: Session, { onJobStarted }: Observed): Fetcher {
+export function createFetcher(session: Session, { onJobStarted, onAnswer }: Observed): Fetcher {
   const socket = connect(session);
   return (params, options) => {
     if (params.operationName === SCHEMA_QUERY) return publishedSchema();
     const operation = operationOf(params);
-    const request = { ...params, operationName: operation?.name?.value ?? params.operationName };
+    const request = { ...params, operationName: operation ? operation.name?.value : params.operationName };
     if (operation?.operation === OperationTypeNode.SUBSCRIPTION) return stream(socket, request);
     return send(session, request, options?.headers).then(result => {
       session.observe(result);
+      onAnswer(questionOf(result));
       const job = operation?.operation === OperationTypeNode.MUTATION && startedJob(result);
       if (job) onJobStarted(job);
       return result;

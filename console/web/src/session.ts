@@ -4,15 +4,28 @@ import LOGOUT from './operations/logout.graphql?raw';
 import REFRESH from './operations/refresh-session.graphql?raw';
 import WHO_AM_I from './operations/who-am-i.graphql?raw';
 
-/** What a sign-in gave us. */
+/** What a sign-in gave us, and what is known of it. */
 interface Tokens {
   accessToken: string;
-  /** Absent when the operation did not ask for it; the session then ends with its access token. */
+  /** Absent when there is none, or when the operation did not ask for it; the session then ends with its access token. */
   refreshToken?: string;
-  email?: string;
-  /** When to exchange the tokens for fresh ones, in ms since 1970. */
+  /** When to exchange the tokens for fresh ones, in ms since 1970; before expiresAt. */
   renewAt: number;
+  /** When the access token expires, in ms since 1970. */
+  expiresAt: number;
+  email?: string;
+  /** The session's id, once the server has told it. */
+  session?: string;
+  /** Whether an administrator acts as the person. */
+  impersonation?: boolean;
+  /** Whether the server asks who uses it before it goes on. */
+  suspended?: boolean;
+  /** What was held before: while the server has not told whose these are, and as long as they are an impersonation's. */
+  before?: Tokens;
 }
+
+/** Who is signed in, as far as it may be shown. */
+export type Holder = Readonly<Pick<Tokens, 'email' | 'impersonation' | 'suspended'>>;
 
 /** Where the tokens survive a reload. */
 export interface Keep {
@@ -21,19 +34,23 @@ export interface Keep {
   take(): Tokens | null;
 }
 
-// Renew after this share of an access token's life, so that one minute of five is left for a slow network.
+// Renew after this share of an access token's life, so that two minutes of ten are left for a slow network.
 const RENEW_AFTER = 0.8;
 // A token that has just come is good, whatever a clock that runs ahead of the server's says.
 const SHORTEST_LIFE_MS = 60_000;
-// A token without a time of expiry is renewed when the server refuses it.
-const NEVER = Number.POSITIVE_INFINITY;
-const RETRY_RENEWAL_MS = 10_000;
+// A token without a time of expiry is renewed when the server refuses it. JSON has no infinite numbers.
+const NEVER = Number.MAX_SAFE_INTEGER;
+const RETRY_MS = 10_000;
 // setTimeout fires at once above this delay (a signed 32-bit number of ms).
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * The session of this page. It learns tokens from any result that carries them, renews them before they expire and
- * forgets them at logout. Listeners hear of every change.
+ * The session of this page. It learns tokens from any result that carries them, asks the server whose they are, renews
+ * them before they expire and forgets them at logout. Listeners hear of every change.
+ *
+ * An answer without a refresh token is a step-up, and the one that is held stays good; or an impersonation, and the
+ * administrator's own session is gone back to at its end; or the sign-in of an operation that asked for none. The
+ * server's word on the session tells them apart.
  */
 export class Session {
   #tokens: Tokens | null = null;
@@ -47,7 +64,7 @@ export class Session {
 
   /** Takes up the session that an earlier load of this page left behind, if there is one. */
   resume() {
-    this.#change(this.keep.take());
+    this.#take(this.keep.take());
   }
 
   /** Leaves the session for the next load of this page. */
@@ -60,44 +77,53 @@ export class Session {
     return () => this.#listeners.delete(listener);
   };
 
-  /** The e-mail address of who is signed in; empty while it is not known, null when nobody is. */
-  readonly email = (): string | null => (this.#tokens ? (this.#tokens.email ?? '') : null);
+  /** Who is signed in, or null; its e-mail address is absent while it is not known. */
+  readonly holder = (): Holder | null => this.#tokens;
 
   /** The token as it stands, or null. */
   readonly accessToken = (): string | null => this.#tokens?.accessToken ?? null;
 
   /** The headers of a request, with a token that has been renewed if it was about to expire. */
   async headers(): Promise<Record<string, string>> {
-    if (this.#tokens && Date.now() >= this.#tokens.renewAt) await this.#renew();
+    if (this.#tokens?.refreshToken && Date.now() >= this.#tokens.renewAt) await this.#renew();
     return bearer(this.accessToken());
   }
 
-  /** Renews a token that the server has refused. It says whether the request, which did nothing, is worth a second try. */
+  /**
+   * Renews a token that the server has refused. It says whether the request, which did nothing, is worth a second try:
+   * not when an impersonation has ended, since it would then be the administrator's own.
+   */
   async recover(result: ExecutionResult): Promise<boolean> {
     const didNothing = Object.values(result.data ?? {}).every(field => field === null);
     if (!this.#tokens || !didNothing || !errorCodes(result).includes('UNAUTHENTICATED')) return false;
     const refused = this.#tokens;
     await this.#renew();
-    return this.#tokens !== refused;
+    if (this.#tokens?.suspended) this.#end(); // its token would refuse even a sign-in
+    return this.#tokens !== refused && !refused.impersonation;
   }
 
-  /** Learns from a result: tokens that it carries replace ours, a successful `logout` drops them. */
+  /** Learns from a result: tokens that it carries take the place of ours, a successful `logout` ends them. */
   observe(result: ExecutionResult) {
     if (loggedOut(result)) {
-      this.#change(null);
+      this.#end();
       return;
     }
     const tokens = findTokens(result.data);
     if (!tokens) return;
-    this.#change(tokens);
-    if (tokens.email === undefined) void this.#askWho();
+    const before = this.#tokens?.session ? this.#tokens : this.#tokens?.before;
+    this.#take(tokens.refreshToken ? tokens : { ...tokens, before });
   }
 
   /** Ends the session here, and on the server if it can be reached: its own expiry ends it there otherwise. */
   async signOut() {
     const headers = bearer(this.accessToken());
-    this.#change(null);
+    this.#end();
     await post({ query: LOGOUT }, headers).catch(() => undefined);
+  }
+
+  /** Forgets the tokens; after an impersonation the administrator's own are there again. */
+  #end() {
+    this.#take(this.#tokens?.impersonation ? (this.#tokens.before ?? null) : null);
   }
 
   #renew(): Promise<void> {
@@ -109,37 +135,60 @@ export class Session {
 
   async #exchange() {
     const old = this.#tokens;
-    if (!old) return;
+    if (!old || old.suspended) return;
     if (!old.refreshToken) {
-      this.#change(null);
+      this.#end();
       return;
     }
     const result = await post({ query: REFRESH, variables: { input: { refreshToken: old.refreshToken } } }).catch(() => null);
     if (this.#tokens !== old) return; // signed in or out meanwhile
     const fresh = findTokens(result?.data);
-    if (fresh) this.#change({ ...fresh, email: fresh.email ?? old.email });
-    else if (result && refused(result)) this.#change(null);
-    else this.#schedule(RETRY_RENEWAL_MS);
+    const codes = result ? refusals(result) : [];
+    if (fresh) this.#take({ ...fresh, session: old.session, email: fresh.email ?? old.email });
+    else if (codes.includes('STEP_UP_REQUIRED')) this.#take({ ...old, suspended: true });
+    else if (codes.length > 0) this.#end();
+    else this.#later(RETRY_MS, () => this.#renew());
   }
 
-  async #askWho() {
+  /** Asks the server whose tokens are held. */
+  async #identify() {
     const tokens = this.#tokens;
-    const result = await post({ query: WHO_AM_I }, bearer(this.accessToken())).catch(() => null);
-    const email = (result?.data as { me?: { email?: string } } | null)?.me?.email;
-    if (email && tokens && this.#tokens === tokens) this.#change({ ...tokens, email });
+    if (!tokens) return;
+    const result = await post({ query: WHO_AM_I }, bearer(tokens.accessToken)).catch(() => null);
+    if (this.#tokens !== tokens) return;
+    const { me } = (result?.data ?? {}) as { me?: Me | null };
+    if (me) this.#take(identified(tokens, me));
+    else if (!result) this.#later(RETRY_MS, () => this.#identify());
   }
 
-  #change(tokens: Tokens | null) {
+  #take(tokens: Tokens | null) {
     this.#tokens = tokens;
     clearTimeout(this.#timer);
-    if (tokens?.refreshToken) this.#schedule(tokens.renewAt - Date.now());
+    if (tokens && !tokens.suspended) {
+      this.#later((tokens.refreshToken ? tokens.renewAt : tokens.expiresAt) - Date.now(), () => this.#renew());
+      if (tokens.session === undefined) void this.#identify();
+    }
     for (const listener of this.#listeners) listener();
   }
 
-  #schedule(delayMs: number) {
+  #later(delayMs: number, work: () => Promise<void>) {
     clearTimeout(this.#timer);
-    if (delayMs <= LONGEST_TIMER_MS) this.#timer = setTimeout(() => void this.#renew(), delayMs);
+    if (delayMs <= LONGEST_TIMER_MS) this.#timer = setTimeout(() => void work(), delayMs);
   }
+}
+
+/** The answer of who-am-i.graphql. */
+interface Me {
+  email: string;
+  sessions: { nodes: { id: string; current: boolean; impersonation: boolean }[] } | null;
+}
+
+/** Tokens with what the server says of them, and with what stays good of those before. */
+function identified({ before, ...tokens }: Tokens, { email, sessions }: Me): Tokens {
+  const current = sessions?.nodes.find(session => session.current);
+  const known = { ...tokens, email, session: current?.id ?? '', impersonation: current?.impersonation };
+  if (current && current.id === before?.session) return { ...known, refreshToken: tokens.refreshToken ?? before.refreshToken };
+  return current?.impersonation ? { ...known, before } : known;
 }
 
 /**
@@ -155,9 +204,7 @@ export const tabKeep: Keep = {
   take() {
     const text = sessionStorage.getItem(KEEP_KEY);
     sessionStorage.removeItem(KEEP_KEY);
-    if (!text) return null;
-    const tokens = JSON.parse(text) as Tokens;
-    return { ...tokens, renewAt: tokens.renewAt ?? NEVER }; // JSON writes an infinite number as null
+    return text ? (JSON.parse(text) as Tokens) : null;
   },
 };
 const KEEP_KEY = 'gatehouse-explorer:session';
@@ -176,7 +223,7 @@ function findTokens(data: unknown): Tokens | null {
       accessToken,
       refreshToken: typeof refreshToken === 'string' ? refreshToken : undefined,
       email: typeof email === 'string' ? email : undefined,
-      renewAt: typeof accessTokenExpiresAt === 'string' ? renewalTime(accessTokenExpiresAt) : NEVER,
+      ...(typeof accessTokenExpiresAt === 'string' ? times(accessTokenExpiresAt) : { renewAt: NEVER, expiresAt: NEVER }),
     };
   }
   for (const value of Object.values(data)) {
@@ -186,15 +233,17 @@ function findTokens(data: unknown): Tokens | null {
   return null;
 }
 
-function renewalTime(expiresAt: string): number {
-  const life = Math.max(Date.parse(expiresAt) - Date.now(), SHORTEST_LIFE_MS);
-  return Date.now() + life * RENEW_AFTER;
+function times(accessTokenExpiresAt: string): Pick<Tokens, 'renewAt' | 'expiresAt'> {
+  const now = Date.now();
+  const life = Math.max(Date.parse(accessTokenExpiresAt) - now, SHORTEST_LIFE_MS);
+  return { renewAt: now + life * RENEW_AFTER, expiresAt: now + life };
 }
 
-/** Whether the server has refused to renew, as against failing to. */
-function refused(result: ExecutionResult): boolean {
-  const { refreshSession } = (result.data ?? {}) as { refreshSession?: { userErrors?: unknown[] } | null };
-  return Boolean(refreshSession?.userErrors?.length) || errorCodes(result).includes('UNAUTHENTICATED');
+/** The codes with which the server has refused to renew; none when it has failed to. */
+function refusals(result: ExecutionResult): unknown[] {
+  const { refreshSession } = (result.data ?? {}) as { refreshSession?: { userErrors?: { code: unknown }[] } | null };
+  const codes = refreshSession?.userErrors?.map(({ code }) => code) ?? [];
+  return errorCodes(result).includes('UNAUTHENTICATED') ? [...codes, 'UNAUTHENTICATED'] : codes;
 }
 
 function loggedOut(result: ExecutionResult): boolean {

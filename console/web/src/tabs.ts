@@ -40,6 +40,7 @@ export function withJobId(variables: string, id: string): string {
   }
 }
 
-function pretty(value: object): string {
+/** JSON as the variables of a tab show it. */
+export function pretty(value: object): string {
   return JSON.stringify(value, null, 2);
 }
