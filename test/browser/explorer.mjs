@@ -2,46 +2,31 @@
 //
 //   BASE_URL=http://127.0.0.1:8080 SCREENSHOT=explorer.png node explorer.mjs
 //
-// It fails when a step does not come to its end within STEP_TIMEOUT_MS, when any request leaves the origin, on a
+// It fails when a step does not come to its end within 30 s, when any request leaves the origin, on a
 // violation of the content security policy or an error in the console, when a secret reaches localStorage, and on a
 // serious or critical finding of axe in the front page or the explorer's bar. Every run makes an account of its own;
 // EMAIL names its address, for a picture from a server that does not know it yet.
 import { randomUUID } from 'node:crypto';
 import AxeBuilder from '@axe-core/playwright';
-import { chromium } from 'playwright-core';
+import { expect, finish, launch, open, step } from './chromium.mjs';
+import { Workbench } from './workbench.mjs';
 
 const baseURL = new URL(process.env.BASE_URL ?? 'http://127.0.0.1:8080');
 const screenshot = process.env.SCREENSHOT;
-const STEP_TIMEOUT_MS = 30_000;
 
 const email = process.env.EMAIL ?? `ada+${Date.now()}@example.com`;
 const password = `violet-${randomUUID()}`;
+const NOBODY = 'Not signed in: run Register or LogIn';
 let jobId; // of the job that a step starts and later steps look for
 
 const complaints = [];
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
-const context = await browser.newContext({ baseURL: baseURL.href, viewport: { width: 1200, height: 850 } });
-context.setDefaultTimeout(STEP_TIMEOUT_MS);
-// Monaco draws only the lines in view, so texts are read from its models, which GraphiQL names by their content.
-await context.addInitScript(() => {
-  window.editorModel = name => window.__MONACO?.editor.getModels().find(({ uri }) => uri.path.endsWith(`${name}.json`));
-});
+const browser = await launch();
+const context = await open(browser, { baseURL: baseURL.href, viewport: { width: 1200, height: 850 } });
 const page = await context.newPage();
+const workbench = await Workbench.on(page);
 watch();
 
-try {
+await finish(browser, complaints, async () => {
   await step('front page', frontPage);
   await step('register', register);
   await step('log in', logIn);
@@ -53,19 +38,7 @@ try {
   await step('a reload keeps the session', reload);
   await step('no secret is stored', noSecretIsStored);
   await step('sign out', signOut);
-} catch (error) {
-  complaints.push(error.stack);
-  await savePicture('failed');
-}
-await browser.close();
-for (const complaint of complaints) console.error(`FAIL ${complaint}`);
-process.exitCode = complaints.length > 0 ? 1 : 0;
-
-async function step(name, run) {
-  const began = performance.now();
-  await run();
-  console.log(`ok   ${name} (${Math.round(performance.now() - began)} ms)`);
-}
+}, () => savePicture('failed'));
 
 function watch() {
   const stays = url => ['data:', 'blob:'].includes(new URL(url).protocol) || new URL(url).host === baseURL.host;
@@ -95,36 +68,36 @@ async function frontPage() {
 
 async function register() {
   await page.getByRole('tab', { name: 'Register' }).waitFor();
-  await fillIn({ input: { email, password, name: 'Ada' } });
-  const { outcome, userErrors } = (await run()).register;
+  await workbench.fillIn({ input: { email, password, name: 'Ada' } });
+  const { outcome, userErrors } = (await workbench.run()).register;
   expect(outcome?.__typename === 'SessionTokens', `register gave ${JSON.stringify({ outcome, userErrors })}`);
-  await signedInAs(email);
+  await workbench.says(email);
 }
 
 async function logIn() {
-  await open('LogIn');
-  await fillIn({ input: { email, password } });
-  const { outcome, userErrors } = (await run()).login;
+  await workbench.open('LogIn');
+  await workbench.fillIn({ input: { email, password } });
+  const { outcome, userErrors } = (await workbench.run()).login;
   expect(outcome?.user?.email === email, `login gave ${JSON.stringify({ outcome, userErrors })}`);
 }
 
 async function me() {
-  await open('Me');
-  const viewer = (await run()).me;
+  await workbench.open('Me');
+  const viewer = (await workbench.run()).me;
   expect(viewer?.email === email, `me gave ${JSON.stringify(viewer)}`);
 }
 
 async function processCsv() {
-  await open('ProcessCsv');
-  const { job, userErrors } = (await run()).processCsv;
+  await workbench.open('ProcessCsv');
+  const { job, userErrors } = (await workbench.run()).processCsv;
   expect(job?.id, `processCsv gave ${JSON.stringify(userErrors)}`);
   jobId = job.id;
 }
 
 async function watchTheJob() {
-  await open('WatchTheJob');
-  await page.waitForFunction(id => window.editorModel('variables').getValue().includes(id), jobId);
-  const { job } = (await run('jobEvents.job.state', 'SUCCEEDED')).jobEvents;
+  await workbench.open('WatchTheJob');
+  await workbench.variables(jobId);
+  const { job } = (await workbench.run('jobEvents.job.state', 'SUCCEEDED')).jobEvents;
   expect(job.result?.rows === 3, `the summary says ${JSON.stringify(job.result)}`);
   await savePicture();
   await page.emulateMedia({ colorScheme: 'dark' });
@@ -133,8 +106,8 @@ async function watchTheJob() {
 }
 
 async function myJobs() {
-  await open('MyJobs');
-  const { nodes } = (await run()).jobs;
+  await workbench.open('MyJobs');
+  const { nodes } = (await workbench.run()).jobs;
   expect(nodes.some(({ id }) => id === jobId), `job ${jobId} is not among ${JSON.stringify(nodes)}`);
 }
 
@@ -149,8 +122,8 @@ async function barIsAccessible() {
 async function reload() {
   await page.reload();
   await page.getByRole('tab', { name: 'MyJobs', selected: true }).waitFor();
-  await signedInAs(email);
-  expect((await run()).jobs.nodes.length > 0, 'the reloaded page is not signed in');
+  await workbench.says(email);
+  expect((await workbench.run()).jobs.nodes.length > 0, 'the reloaded page is not signed in');
 }
 
 async function noSecretIsStored() {
@@ -161,46 +134,10 @@ async function noSecretIsStored() {
 }
 
 async function signOut() {
-  await page.getByRole('button', { name: 'Sign out' }).click();
-  await page.locator('.bar').getByText('Not signed in').waitFor();
+  await workbench.press('Sign out');
+  await workbench.says(NOBODY);
   await page.reload();
-  await page.locator('.bar').getByText('Not signed in').waitFor();
-}
-
-async function open(name) {
-  await page.getByRole('tab', { name }).click();
-  await page.getByRole('tab', { name, selected: true }).waitFor();
-}
-
-/** Writes the variables of the open tab. */
-async function fillIn(variables) {
-  await page.waitForFunction(() => window.editorModel('variables'));
-  await page.evaluate(text => window.editorModel('variables').setValue(text), JSON.stringify(variables, null, 2));
-}
-
-/**
- * Runs the open tab and gives the data of its answer: the first answer, or the first that has the value at the path.
- * An answer with errors fails at once.
- */
-async function run(path = '', value = undefined) {
-  await page.getByRole('button', { name: /^Execute query/ }).click();
-  const shown = await page.waitForFunction(
-    ([path, value]) => {
-      const text = window.editorModel('response').getValue();
-      if (!text) return null;
-      const answer = JSON.parse(text);
-      const found = path.split('.').reduce((inner, key) => inner?.[key], answer.data);
-      return answer.errors || !path || found === value ? answer : null;
-    },
-    [path, value],
-  );
-  const { data, errors } = await shown.jsonValue();
-  expect(!errors, `the server answered ${JSON.stringify(errors)}`);
-  return data;
-}
-
-async function signedInAs(address) {
-  await page.locator('.bar').getByText(address).waitFor();
+  await workbench.says(NOBODY);
 }
 
 async function accessible(what, axe) {
@@ -209,10 +146,6 @@ async function accessible(what, axe) {
     if (!['serious', 'critical'].includes(impact)) continue;
     complaints.push(`axe, ${what}: ${impact} ${id}: ${help}: ${nodes.map(node => node.html).join(' ')}`);
   }
-}
-
-function expect(holds, otherwise) {
-  if (!holds) throw new Error(otherwise);
 }
 
 /** Saves SCREENSHOT, or, with a suffix, a picture beside it: explorer.png, explorer-front.png. */

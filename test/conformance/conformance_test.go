@@ -29,25 +29,21 @@ func TestTheServerServesTheClientsThatPeopleUse(t *testing.T) {
 
 func TestABrowserGoesThroughTheExplorerFromAnAccountToAFinishedJob(t *testing.T) {
 	ctx := bounded(t)
-	need(t, "node", "npm")
-	chromium := os.Getenv("CHROMIUM")
-	if chromium == "" {
-		chromium = need(t, "chromium")
-	}
-	install(ctx, t, "../browser")
-	t.Log(node(ctx, t, "../browser", "explorer.mjs", "BASE_URL="+startServer(ctx, t), "CHROMIUM="+chromium))
+	browse(ctx, t, "explorer.mjs", "BASE_URL="+startServer(ctx, t))
+}
+
+func TestTheExplorerSaysTheTruthAboutItsSessionWhateverBecomesOfIt(t *testing.T) {
+	ctx := bounded(t)
+	i := prepare(ctx, t)
+	const email, password = "root@example.com", "violet-kettle-orbit-28"
+	i.admin(ctx, t, email, password)
+	browse(ctx, t, "session.mjs", "BASE_URL="+i.start(ctx, t), "ADMIN_EMAIL="+email, "ADMIN_PASSWORD="+password)
 }
 
 func TestABrowserSignsInWithItsPasskeys(t *testing.T) {
 	ctx := bounded(t)
-	need(t, "node", "npm")
-	chromium := os.Getenv("CHROMIUM")
-	if chromium == "" {
-		chromium = need(t, "chromium")
-	}
-	install(ctx, t, "../browser")
 	url := strings.Replace(startServer(ctx, t), "127.0.0.1", "localhost", 1) // an IP address has no passkeys
-	t.Log(node(ctx, t, "../browser", "passkey.mjs", "BASE_URL="+url, "CHROMIUM="+chromium))
+	browse(ctx, t, "passkey.mjs", "BASE_URL="+url)
 }
 
 // tidyUp is left of the tests' deadline for ending what they have started.
@@ -147,18 +143,56 @@ func node(ctx context.Context, t *testing.T, folder, script string, environment 
 	return string(out)
 }
 
+// browse runs a script that drives a browser, and shows what it wrote.
+func browse(ctx context.Context, t *testing.T, script string, environment ...string) {
+	t.Helper()
+	need(t, "node", "npm")
+	chromium := os.Getenv("CHROMIUM")
+	if chromium == "" {
+		chromium = need(t, "chromium")
+	}
+	install(ctx, t, "../browser")
+	t.Log(node(ctx, t, "../browser", script, append(environment, "CHROMIUM="+chromium)...))
+}
+
 // readyLine finds the server's address in its log.
 var readyLine = regexp.MustCompile(`graphql=(http://[^/\s]+)/graphql`)
 
-// startServer builds the server, starts it embedded with nothing in its data folder, and returns its
-// address. It is stopped with t, must then end well, and shows its log when t has failed.
-func startServer(ctx context.Context, t *testing.T) (address string) {
+// installation is a program with a folder to work in.
+type installation struct{ program, folder string }
+
+// prepare builds the server for an embedded start with nothing in its data folder.
+func prepare(ctx context.Context, t *testing.T) installation {
 	t.Helper()
 	folder := t.TempDir()
-	program := build(ctx, t, folder)
+	return installation{build(ctx, t, folder), folder}
+}
+
+func (i installation) data() string { return filepath.Join(i.folder, "data") }
+
+// admin makes an administrator before the server starts.
+func (i installation) admin(ctx context.Context, t *testing.T, email, password string) {
+	t.Helper()
+	create := exec.CommandContext(ctx, i.program, "admin", "create", "--email", email, "--data", i.data())
+	create.Dir, create.Env, create.Stdin = i.folder, withoutSettings(os.Environ()), strings.NewReader(password+"\n")
+	if out, err := create.CombinedOutput(); err != nil {
+		t.Fatalf("admin create: %v\n%s", err, out)
+	}
+}
+
+func startServer(ctx context.Context, t *testing.T) (address string) {
+	t.Helper()
+	return prepare(ctx, t).start(ctx, t)
+}
+
+// start starts the server with more flags and returns its address. It is stopped with t, must then end
+// well, and shows its log when t has failed.
+func (i installation) start(ctx context.Context, t *testing.T, flags ...string) (address string) {
+	t.Helper()
 	log := newJournal()
-	server := exec.CommandContext(context.WithoutCancel(ctx), program, "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(folder, "data"))
-	server.Dir, server.Env, server.Stderr = folder, withoutSettings(os.Environ()), log
+	flags = append([]string{"serve", "--addr", "127.0.0.1:0", "--data", i.data()}, flags...)
+	server := exec.CommandContext(context.WithoutCancel(ctx), i.program, flags...)
+	server.Dir, server.Env, server.Stderr = i.folder, withoutSettings(os.Environ()), log
 	if err := server.Start(); err != nil {
 		t.Fatalf("start the server: %v", err)
 	}
