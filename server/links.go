@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	_ "embed" // the view and its style
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"gatehouse/account"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/viewer"
 	"gatehouse/login"
 	"gatehouse/queue"
 	"gatehouse/session"
@@ -37,13 +39,15 @@ const maxLinkForm = 16 << 10
 // (net/http.CrossOriginProtection). There is no script, nothing is stored, no referrer is sent.
 type linkPages struct {
 	app    *app
+	words  linkWords
 	view   *template.Template
 	policy string
 }
 
-// linkPage is what a page shows.
+// linkPage is what a page shows. Outcome and Problem are names of words.
 type linkPage struct {
-	linkWords
+	purpose  account.Purpose
+	Language linkLanguage
 	Product  string
 	Style    template.CSS
 	Address  string // where the mail went, masked; may be empty
@@ -53,64 +57,109 @@ type linkPage struct {
 	Problem  string // why not
 }
 
+// Say returns words of the page in its language.
+func (p linkPage) Say(name string) (string, error) { return p.Language.say(p.purpose, name) }
+
+// obstacle is a refusal that only these pages know, by the name of its words.
+type obstacle string
+
+func (o obstacle) Error() string { return string(o) }
+
+const (
+	elsewhere  obstacle = "elsewhere"  // whoever asked for the mail keeps tokens, which a page cannot hold
+	unfinished obstacle = "unfinished" // another factor is asked for, which a page cannot take
+	absent     obstacle = "absent"     // the copy of the data is not made yet, or was deleted
+)
+
+// nobody is who follows a link: the link alone counts.
+var nobody viewer.Viewer
+
 func (a *app) linkPages() (http.Handler, error) {
 	view, err := template.New("links").Parse(linkView)
 	if err != nil {
 		return nil, fmt.Errorf("read page of links: %w", err)
 	}
 	sum := sha256.Sum256([]byte(linkStyle))
-	pages := &linkPages{app: a, view: view, policy: "default-src 'none'; style-src 'sha256-" +
+	words, err := readLinkWords()
+	if err != nil {
+		return nil, err
+	}
+	pages := &linkPages{app: a, words: words, view: view, policy: "default-src 'none'; style-src 'sha256-" +
 		base64.StdEncoding.EncodeToString(sum[:]) + "'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /links/{purpose}", pages.look)
 	mux.HandleFunc("POST /links/{purpose}", pages.act)
 	foreign := http.NewCrossOriginProtection()
+	foreign.SetDenyHandler(http.HandlerFunc(pages.deny))
 	if err := foreign.AddTrustedOrigin(a.settings.PublicURL); err != nil { // a proxy may have changed Host
 		return nil, fmt.Errorf("read public-url: %w", err)
 	}
 	return foreign.Handler(mux), nil
 }
 
-// look says what the link would do.
+// look says what the link would do, in the language of the account that a good link belongs to: whoever
+// holds it is its owner. A link that is not good says nothing of any account.
 func (p *linkPages) look(w http.ResponseWriter, r *http.Request) {
-	purpose := account.Purpose(r.PathValue("purpose"))
-	words, known := wordsOfLinks[purpose]
+	page, known := p.page(r, "")
 	if !known {
-		http.NotFound(w, r)
+		p.show(w, r, http.StatusNotFound, page)
 		return
 	}
-	page := linkPage{linkWords: words}
-	proof, err := p.app.accounts.Look(r.Context(), purpose, r.URL.Query().Get("token"), p.origin(r))
+	token := r.URL.Query().Get("token")
+	proof, err := p.app.accounts.Look(r.Context(), page.purpose, token, p.origin(r))
 	if err != nil {
 		p.refuse(w, r, page, err)
 		return
 	}
+	page, _ = p.page(r, p.locale(r.Context(), proof.User))
 	page.Address = masked(proof.Detail.Email)
-	if purpose == account.ToLogIn && proof.Detail.Mode != session.Cookie {
-		page.Outcome = "Go back to where you asked for this mail and enter its code there."
+	if page.purpose == account.ToLogIn && proof.Detail.Mode != session.Cookie {
+		page.Outcome = string(elsewhere)
 		p.show(w, r, http.StatusOK, page)
 		return
 	}
-	page.Token, page.Password = r.URL.Query().Get("token"), purpose == account.ToResetPassword
+	page.Token, page.Password = token, page.purpose == account.ToResetPassword
 	p.show(w, r, http.StatusOK, page)
 }
 
-// act does what the link is for.
-func (p *linkPages) act(w http.ResponseWriter, r *http.Request) {
-	purpose := account.Purpose(r.PathValue("purpose"))
-	words, known := wordsOfLinks[purpose]
+// page returns the page that a request asks for, in the preferred language or else the browser's, and
+// whether there is one.
+func (p *linkPages) page(r *http.Request, preferred string) (linkPage, bool) {
+	page := linkPage{
+		purpose:  account.Purpose(r.PathValue("purpose")),
+		Language: p.words.in(preferred, r.Header.Get("Accept-Language")),
+	}
+	known := page.Language.knows(page.purpose)
 	if !known {
-		http.NotFound(w, r)
+		page.Problem = string(fault.TokenInvalid)
+	}
+	return page, known
+}
+
+// locale returns the language of an account; "" when it cannot be read, which is no reason to say nothing.
+func (p *linkPages) locale(ctx context.Context, id viewer.UserID) string {
+	user, err := p.app.accounts.Get(ctx, id)
+	if err != nil {
+		p.app.logger.WarnContext(ctx, "the language of a link's account was not read", "error", err)
+	}
+	return user.Locale
+}
+
+// act does what the link is for, in the language that its form was in.
+func (p *linkPages) act(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxLinkForm)
+	unread := r.ParseForm()
+	page, known := p.page(r, r.PostForm.Get("language"))
+	if !known {
+		p.show(w, r, http.StatusNotFound, page)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxLinkForm)
-	page := linkPage{linkWords: words}
-	if err := r.ParseForm(); err != nil {
-		p.refuse(w, r, page, fault.New(fault.Invalid, "", "The form is not readable."))
+	if unread != nil {
+		p.refuse(w, r, page, fault.New(fault.Invalid, "", "The form is not readable.").With(unread))
 		return
 	}
 	token := r.PostForm.Get("token")
-	to, err := p.follow(w, r, purpose, token)
+	to, err := p.follow(w, r, page.purpose, token)
 	switch {
 	case err != nil:
 		if f, ok := fault.As(err); ok && len(f.Field) > 0 && f.Field[0] == "newPassword" { // the link is still good
@@ -121,9 +170,16 @@ func (p *linkPages) act(w http.ResponseWriter, r *http.Request) {
 		p.harden(w)
 		http.Redirect(w, r, to, http.StatusSeeOther)
 	default:
-		page.Outcome = words.Done
+		page.Outcome = "done"
 		p.show(w, r, http.StatusOK, page)
 	}
+}
+
+// deny answers a form that another website has sent.
+func (p *linkPages) deny(w http.ResponseWriter, r *http.Request) {
+	page, _ := p.page(r, "")
+	page.Problem = string(fault.Forbidden)
+	p.show(w, r, http.StatusForbidden, page)
 }
 
 // follow calls the domain, and returns where to go on; "": nowhere.
@@ -158,14 +214,14 @@ func (p *linkPages) enter(w http.ResponseWriter, r *http.Request, token string) 
 		return "", err
 	}
 	if proof.Detail.Mode != session.Cookie {
-		return "", fault.New(fault.WrongState, "", "Enter the code where you asked for this mail.")
+		return "", elsewhere
 	}
 	entry, err := p.app.logins.ByMail(r.Context(), account.Shown{Token: token}, login.Client{Origin: from, Mode: session.Cookie})
 	if err != nil {
 		return "", err
 	}
 	if !entry.SignedIn() {
-		return "", fault.New(fault.WrongState, "", "This sign-in needs one step more. Ask for another mail and enter its code where you sign in.")
+		return "", unfinished
 	}
 	jar{r, w}.Set(entry.Tokens)
 	return p.app.settings.PublicURL + "/", nil
@@ -183,7 +239,7 @@ func (p *linkPages) export(ctx context.Context, token string, from session.Origi
 	}
 	files := made[job]
 	if len(files) == 0 {
-		return "", fault.New(fault.WrongState, "", "The copy is not there yet, or no longer.")
+		return "", absent
 	}
 	signer, err := blob.NewSigner(p.app.secrets.links)
 	if err != nil {
@@ -196,20 +252,31 @@ func (p *linkPages) export(ctx context.Context, token string, from session.Origi
 // exportLinkLife is how long a download may begin after its button was pressed.
 const exportLinkLife = 5 * time.Minute
 
-// refuse shows why something was not done.
+// refuse shows why something was not done. Words for a code are the same whatever the domain said, so
+// that they can stand in every language.
 func (p *linkPages) refuse(w http.ResponseWriter, r *http.Request, page linkPage, err error) {
 	status := http.StatusBadRequest
+	if only, ok := errors.AsType[obstacle](err); ok {
+		page.Problem = string(only)
+		p.show(w, r, status, page)
+		return
+	}
 	f, ok := fault.As(err)
-	switch {
-	case !ok:
+	if !ok {
 		p.app.logger.ErrorContext(r.Context(), "a link was not followed", "error", err)
-		page.Problem, status = "Something went wrong on the server. Try again in a moment.", http.StatusInternalServerError
-	case f.Code == fault.RateLimited:
-		page.Problem, status = f.Message, http.StatusTooManyRequests
-	case f.Code == fault.Unavailable:
-		page.Problem, status = f.Message, http.StatusServiceUnavailable
-	default:
-		page.Problem = f.Message
+		f = fault.New(fault.Internal, "", "")
+	}
+	switch f.Code {
+	case fault.Internal:
+		status = http.StatusInternalServerError
+	case fault.RateLimited:
+		status = http.StatusTooManyRequests
+	case fault.Unavailable:
+		status = http.StatusServiceUnavailable
+	}
+	page.Problem = "refused"
+	if page.Language.find(page.purpose, string(f.Code)) != nil {
+		page.Problem = string(f.Code)
 	}
 	p.show(w, r, status, page)
 }
@@ -225,6 +292,7 @@ func (p *linkPages) show(w http.ResponseWriter, r *http.Request, status int, pag
 	}
 	p.harden(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", page.Language.Tag)
 	w.WriteHeader(status)
 	_, _ = whole.WriteTo(w) // who asked may be gone
 }

@@ -1,53 +1,83 @@
 package main
 
 import (
+	"embed"
+	"fmt"
+	"strings"
+	"text/template"
+
+	"golang.org/x/text/language"
+
 	"gatehouse/account"
-	"gatehouse/internal/viewer"
 )
 
-// nobody is who follows a link: the link alone counts.
-var nobody viewer.Viewer
+//go:embed links.*.txt
+var linkWordFiles embed.FS
 
-// linkWords is what the page of a purpose says.
+// linkLanguages are the tags of the files links.TAG.txt. The first one is for everybody else.
+var linkLanguages = [...]string{"en", "de", "es"}
+
+// maxPreference bounds how much of a preference for languages is read, in bytes.
+const maxPreference = 256
+
+// linkWords is what the pages of links say, in each language.
 type linkWords struct {
-	Title  string
-	Says   string // what the button will do
-	Button string
-	Done   string
+	matcher language.Matcher
+	blocks  []*template.Template // in the order of linkLanguages
 }
 
-// wordsOfLinks has a page for each purpose.
-var wordsOfLinks = map[account.Purpose]linkWords{
-	account.ToVerifyEmail: {
-		"Confirm your address", "This confirms that the address is yours and that you have opened the account.",
-		"Confirm the address", "Your address is confirmed. You can sign in now.",
-	},
-	account.ToResetPassword: {
-		"Choose a new password", "You will be signed out everywhere and can then sign in with the new password.",
-		"Set the password", "Your new password is in force. Sign in with it now.",
-	},
-	account.ToChangeEmail: {
-		"Confirm your new address", "This address becomes the one you sign in with. The old address is told.",
-		"Use this address", "This is now the address of your account.",
-	},
-	account.ToUndoEmail: {
-		"Undo the change of address", "Your account gets this address back. You will be signed out everywhere, and a mail to this address lets you choose a new password.",
-		"Undo the change", "This is the address of your account again. A mail on its way to it lets you choose a new password.",
-	},
-	account.ToDisown: {
-		"This was not me", "Everybody will be signed out of your account, and the password will no longer work. A mail lets you choose a new one.",
-		"Secure my account", "Your account is secured. A mail on its way to its address lets you choose a new password.",
-	},
-	account.ToLogIn: {
-		"Sign in", "You will be signed in on this device.",
-		"Sign in", "You are signed in.",
-	},
-	account.ToKeepAccount: {
-		"Keep your account", "The deletion of your account will be cancelled.",
-		"Keep my account", "Your account stays as it is.",
-	},
-	account.ToFetchExport: {
-		"Your data", "The file holds personal data. Do not pass it on.",
-		"Download my data", "",
-	},
+func readLinkWords() (linkWords, error) {
+	var words linkWords
+	var tags []language.Tag
+	for _, tag := range linkLanguages {
+		blocks, err := template.ParseFS(linkWordFiles, "links."+tag+".txt")
+		if err != nil {
+			return words, fmt.Errorf("read words of links: %w", err)
+		}
+		tags, words.blocks = append(tags, language.MustParse(tag)), append(words.blocks, blocks)
+	}
+	words.matcher = language.NewMatcher(tags)
+	return words, nil
+}
+
+// in returns the words of the first of preferred that any language fits, and English otherwise. A
+// preference is a language tag (BCP 47) or an Accept-Language header (RFC 9110 §12.5.4).
+func (w linkWords) in(preferred ...string) linkLanguage {
+	for i, text := range preferred {
+		preferred[i] = text[:min(len(text), maxPreference)]
+	}
+	_, i := language.MatchStrings(w.matcher, preferred...)
+	return linkLanguage{linkLanguages[i], w.blocks[i]}
+}
+
+// linkLanguage is the words of one language.
+type linkLanguage struct {
+	Tag    string
+	blocks *template.Template
+}
+
+// knows reports whether purpose has a page.
+func (l linkLanguage) knows(purpose account.Purpose) bool {
+	return l.blocks.Lookup(string(purpose)+".says") != nil
+}
+
+// find returns the block of a name as it is said for purpose; nil: there is none.
+func (l linkLanguage) find(purpose account.Purpose, name string) *template.Template {
+	if own := l.blocks.Lookup(string(purpose) + "." + name); own != nil {
+		return own
+	}
+	return l.blocks.Lookup(name)
+}
+
+// say returns a block as one line; "" when there is none.
+func (l linkLanguage) say(purpose account.Purpose, name string) (string, error) {
+	block := l.find(purpose, name)
+	if block == nil {
+		return "", nil
+	}
+	var text strings.Builder
+	if err := block.Execute(&text, nil); err != nil {
+		return "", fmt.Errorf("say %s in %s: %w", name, l.Tag, err)
+	}
+	return strings.Join(strings.Fields(text.String()), " "), nil
 }

@@ -46,6 +46,12 @@ func TestABrowserSignsInWithItsPasskeys(t *testing.T) {
 	browse(ctx, t, "passkey.mjs", "BASE_URL="+url)
 }
 
+func TestEveryPageOfALinkSpeaksItsAccountsLanguageOnAPhone(t *testing.T) {
+	ctx := bounded(t)
+	i := prepare(ctx, t)
+	browse(ctx, t, "links.mjs", "BASE_URL="+i.start(ctx, t), "OUTBOX="+filepath.Join(i.data(), "outbox"))
+}
+
 // tidyUp is left of the tests' deadline for ending what they have started.
 const tidyUp = 20 * time.Second
 
