@@ -1,5 +1,5 @@
 // Package services starts the private servers that tests need: Redis and PostgreSQL on free
-// loopback ports, each in a folder of its own, stopped when the tests end.
+// loopback ports, each in a folder of its own, and an OpenID provider, stopped when the tests end.
 //
 // A program that is not on the machine skips the test, or fails it when GATEHOUSE_TEST_REQUIRE is
 // "all". One Redis and one PostgreSQL are shared by all tests of a test binary; each test gets an
