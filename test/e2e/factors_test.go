@@ -184,10 +184,8 @@ func TestASecondFactorIsAskedForAtSignInAndACodeWorksOnceOverAllServers(t *testi
 			t.Fatalf("a right code gave %+v", in)
 		}
 		stranger.hold(in.tokens)
-		if got := ask[struct {
-			Node struct{ Assurance string }
-		}](stranger, `query($id: ID!) { node(id: $id) { ... on Session { assurance } } }`, vars{"id": stranger.session}); got.Node.Assurance != "aal2" {
-			t.Errorf("the session is %+v, want aal2", got)
+		if level := stranger.assurance(); level != "aal2" {
+			t.Errorf("the session is %s, want aal2", level)
 		}
 		if p := stranger.verify(e, "TOTP", code, nil); p.refusal() != "CHALLENGE_EXPIRED" {
 			t.Errorf("the challenge once more: %+v", p)
@@ -204,6 +202,12 @@ func TestASecondFactorIsAskedForAtSignInAndACodeWorksOnceOverAllServers(t *testi
 		}
 		checkFactorsOf(t, stranger, d.person())
 	})
+}
+
+// assurance is the level of the client's session.
+func (c *client) assurance() string {
+	c.t.Helper()
+	return ask[struct{ Node struct{ Assurance string } }](c, `query($id: ID!) { node(id: $id) { ... on Session { assurance } } }`, vars{"id": c.session}).Node.Assurance
 }
 
 func checkFactorsOf(t *testing.T, c, other *client) {
@@ -581,7 +585,12 @@ func TestAPasskeyIsASecondFactorAndOneThatKnowsItsUserIsBoth(t *testing.T) {
 			finish := vars{"ceremonyId": begun.CeremonyID, "response": key.sign(t, begun.Options)}
 			p := call(t, d.visitor(1), "finishPasskeyLogin", outcomeFields, finish)
 			if p.Outcome == nil || p.Outcome.Kind != "SessionTokens" || p.Outcome.User.ID != c.user {
-				t.Errorf("%s: %+v", name, p)
+				t.Fatalf("%s: %+v", name, p)
+			}
+			in := d.visitor(0)
+			in.hold(p.Outcome.tokens)
+			if level := in.assurance(); level != "aal2" {
+				t.Errorf("%s the session is %s", name, level)
 			}
 			if p := call(t, d.visitor(0), "finishPasskeyLogin", outcomeFields, finish); p.refusal() != "TOKEN_INVALID" {
 				t.Errorf("%s, once more: %+v", name, p)

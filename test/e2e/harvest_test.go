@@ -49,6 +49,9 @@ func (s *sightings) gather(fields map[string]int, name string, value any) {
 		}
 	case string:
 		least, secret := fields[name]
+		if name == "key" && !strings.HasPrefix(value, "gh_") { // the id of one
+			return
+		}
 		opens := name == "id" && strings.HasPrefix(value, "chl_") // whoever knows it has shown the first factor
 		if opens || secret && len(value) >= least && strings.Trim(value, "0") != "" {
 			s.add(name, value)
@@ -72,7 +75,7 @@ func TestEverySecretThatIsToldOrGivenIsLookedForAfterwards(t *testing.T) {
 	s := newSightings()
 	s.hear(vars{"in": vars{"email": "nobody@example.com", "password": "Tea at four, always", "code": "314159", "device": vars{"trustToken": "ghd_0123456789abcdef"}}})
 	s.harvest(given, []byte(`{"data": {"a": {"outcome": {"id": "chl_0123456789abcdefghi", "refreshToken": "ghr_0123456789abcdef"},
-		"recoveryCodes": ["abcd-efgh-ijkl"], "user": {"id": "usr_0123456789abcdefghi"}, "userErrors": [{"code": "INVALID_CODE"}]}}}`))
+		"recoveryCodes": ["abcd-efgh-ijkl"], "user": {"id": "usr_0123456789abcdefghi"}, "details": {"key": "key_0123456789abcdefghi"}, "userErrors": [{"code": "INVALID_CODE"}]}}}`))
 	s.hearMail(mail{To: "+491701234567", Code: "161803", Link: "http://localhost/links/x?token=gh_x_0123456789abcdef"})
 	want := []string{
 		"Tea at four, always", "314159", "ghd_0123456789abcdef", "chl_0123456789abcdefghi", "ghr_0123456789abcdef", "abcd-efgh-ijkl",
