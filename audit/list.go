@@ -31,7 +31,7 @@ func (l *Log) List(ctx context.Context, by viewer.Viewer, f Filter, w page.Windo
 	if err := by.Require(viewer.ReadAudit); err != nil {
 		return none, err
 	}
-	if len(f.Action) > maxAction || strings.Trim(f.Action, "abcdefghijklmnopqrstuvwxyz._-") != "" {
+	if len(f.Action) > maxAction || strings.Trim(f.Action, "abcdefghijklmnopqrstuvwxyz.-") != "" { // nor a wildcard of LIKE
 		return none, fault.New(fault.BadUserInput, "", "An action is small letters, hyphens and a point, e.g. login.refused.")
 	}
 	where, args := f.where()

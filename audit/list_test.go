@@ -3,6 +3,7 @@ package audit_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,12 +88,66 @@ func TestEventsAreListedByWhatIsAskedForAndPageByPage(t *testing.T) {
 			filter audit.Filter
 			code   fault.Code
 		}{
-			"a user":           {viewer.Viewer{User: ada}, audit.Filter{}, fault.Forbidden},
-			"nobody":           {viewer.Viewer{}, audit.Filter{}, fault.Unauthenticated},
-			"an action of SQL": {admin, audit.Filter{Action: "%"}, fault.BadUserInput},
+			"a user":       {viewer.Viewer{User: ada}, audit.Filter{}, fault.Forbidden},
+			"nobody":       {viewer.Viewer{}, audit.Filter{}, fault.Unauthenticated},
+			"all of SQL's": {admin, audit.Filter{Action: "%."}, fault.BadUserInput},
+			"any of SQL's": {admin, audit.Filter{Action: "devic_."}, fault.BadUserInput},
 		} {
 			if _, err := log.List(t.Context(), row.by, row.filter, page.Window{Size: 1}); !fault.Is(err, row.code) {
 				t.Errorf("%s: %v, want %s", name, err, row.code)
+			}
+		}
+	})
+}
+
+// TestEachActionIsFoundByItsNameAndByItsFamilyAlone records two events of every action there is, one of them
+// refused, and asks for each as an administrator does.
+func TestEachActionIsFoundByItsNameAndByItsFamilyAlone(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, db *store.DB) {
+		log := newLog(db)
+		admin := viewer.Viewer{User: "usr_admin", Roles: []viewer.Role{viewer.Admin}}
+		families := map[string][]audit.Action{}
+		for _, name := range constants(t) {
+			action := audit.Action(name)
+			family, _, _ := strings.Cut(name, ".")
+			families[family+"."] = append(families[family+"."], action)
+			for _, outcome := range []audit.Outcome{audit.Succeeded, audit.Refused} {
+				if err := log.Record(t.Context(), audit.Event{Action: action, Outcome: outcome, Subject: ada}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		find := func(f audit.Filter) []audit.Action {
+			t.Helper()
+			got, err := log.List(t.Context(), admin, f, page.Window{Size: 100})
+			if err != nil {
+				t.Fatalf("%+v: %v", f, err)
+			}
+			var actions []audit.Action
+			for _, e := range got.Items {
+				actions = append(actions, e.Action)
+			}
+			slices.Sort(actions)
+			if got.Total != len(actions) {
+				t.Errorf("%+v counts %d and lists %d", f, got.Total, len(actions))
+			}
+			return actions
+		}
+		for family, want := range families {
+			slices.Sort(want)
+			if got := find(audit.Filter{Action: family, Outcome: audit.Refused}); !slices.Equal(got, want) {
+				t.Errorf("%s finds %v, want %v", family, got, want)
+			}
+			for _, action := range want {
+				if got := find(audit.Filter{Action: string(action)}); !slices.Equal(got, []audit.Action{action, action}) {
+					t.Errorf("%s finds %v", action, got)
+				}
+				if got := find(audit.Filter{Action: string(action), Outcome: audit.Succeeded, User: ada}); len(got) != 1 {
+					t.Errorf("%s of Ada's that succeeded finds %v", action, got)
+				}
+				if got := find(audit.Filter{Action: string(action), User: eve}); got != nil {
+					t.Errorf("%s of Eve's finds %v", action, got)
+				}
 			}
 		}
 	})

@@ -596,6 +596,49 @@ func TestARefusalHasItsOwnCodeAndIsRecordedWithoutSecrets(t *testing.T) {
 	})
 }
 
+func TestAStartThatIsRefusedIsRecordedAndOneOfManyThatALimitRefuses(t *testing.T) {
+	eachPort(t, func(t *testing.T, p *port) {
+		ada, err := p.register("ada@example.com")
+		must(t, err)
+		stranger := login.Client{Origin: session.Origin{IP: netip.MustParseAddr("192.0.2.1")}}
+		try := func(by viewer.Viewer, change func(*login.Beginning), want fault.Code) {
+			t.Helper()
+			b := login.Beginning{Provider: "oidc", Challenge: challenge(verifier), Client: stranger}
+			change(&b)
+			_, err := p.identities.Start(t.Context(), by, b)
+			if want == "" {
+				must(t, err)
+				return
+			}
+			refuse(t, fmt.Sprintf("a start of %+v", b), err, want)
+		}
+		try(nobody, func(b *login.Beginning) { b.Provider = "the caller's word" }, fault.Invalid)
+		try(nobody, func(b *login.Beginning) { b.RedirectTo = "https://evil.example/" }, fault.OAuthRedirectRefused)
+		try(nobody, func(b *login.Beginning) { b.Challenge = "" }, fault.Required)
+		try(nobody, func(b *login.Beginning) { b.Link = true }, fault.Unauthenticated)
+		try(p.signedIn(ada), func(b *login.Beginning) { b.Link, b.RedirectTo = true, "https://evil.example/" }, fault.OAuthRedirectRefused)
+		for range 25 {
+			try(nobody, func(*login.Beginning) {}, "")
+		}
+		for range 3 {
+			try(nobody, func(*login.Beginning) {}, fault.RateLimited)
+		}
+		recorded, err := store.All(t.Context(), p.db, store.SQL(`SELECT action || COALESCE(subject, '') || network || details
+			FROM audit_events WHERE outcome = 'REFUSED' ORDER BY id`), store.Value[string])
+		must(t, err)
+		want := []string{
+			`login.refused192.0.2.0/24{"flow":"","method":"fed","provider":"","reason":"INVALID"}`,
+			`login.refused192.0.2.0/24{"flow":"","method":"fed","provider":"oidc","reason":"OAUTH_REDIRECT_REFUSED"}`,
+			`login.refused192.0.2.0/24{"flow":"","method":"fed","provider":"oidc","reason":"REQUIRED"}`,
+			`identity.refused` + string(ada.User.ID) + `192.0.2.0/24{"flow":"","method":"fed","provider":"oidc","reason":"OAUTH_REDIRECT_REFUSED"}`,
+			`login.refused192.0.2.0/24{"method":"fed","reason":"RATE_LIMITED"}`,
+		}
+		if !slices.Equal(recorded, want) {
+			t.Errorf("recorded %q, want %q", recorded, want)
+		}
+	})
+}
+
 func TestWhatWaitsAndWhatStaysShowsNothing(t *testing.T) {
 	p := newPort(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db"), account.Options{})
 	entered, err := p.signIn(verified("the-subject", "ada@example.com"))

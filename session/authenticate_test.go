@@ -208,3 +208,27 @@ func BenchmarkRefresh(b *testing.B) {
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "refreshes/s")
 }
+
+func TestARequestThatFollowsAnotherReadsNoDatabase(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		held := h.login(h.user())
+		_, key := h.key(h.viewer(held), KeyWish{Name: "of a test", Scopes: []viewer.Scope{viewer.RunJobs}})
+		for _, credential := range []string{held.Access, key} {
+			if _, _, err := h.sessions.Authenticate(t.Context(), credential); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, credential := range []string{held.Access, key} {
+			if _, _, err := h.sessions.Authenticate(t.Context(), credential); err != nil {
+				t.Errorf("without the database: %v", err)
+			}
+		}
+		h.clock.advance(h.sessions.o.RecordTTL + time.Second) // the record has grown old: it must be read
+		if _, _, err := h.sessions.Authenticate(t.Context(), held.Access); err == nil {
+			t.Error("an old record still counts")
+		}
+	})
+}

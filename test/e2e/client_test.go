@@ -104,6 +104,7 @@ func (c *client) try(ctx context.Context, query string, v vars) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
+	c.seen.hear(v)
 	return c.post(ctx, "application/json", bytes.NewReader(body))
 }
 
@@ -127,6 +128,7 @@ func (c *client) post(ctx context.Context, contentType string, body io.Reader) (
 		return a, err
 	}
 	if strings.Contains(response.Header.Get("Content-Type"), "json") {
+		c.seen.harvest(given, a.body)
 		err = json.Unmarshal(a.body, &a)
 	}
 	return a, err

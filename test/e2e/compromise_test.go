@@ -207,36 +207,38 @@ func TestAStolenRefreshTokenIsToldByMailAndAmongTheEvents(t *testing.T) {
 
 func TestInCookieModeASuspendedSessionLetsItsOwnerSignInAgain(t *testing.T) {
 	t.Parallel()
-	d := embedded(t)
-	b := d.browser()
-	b.headers.Set("User-Agent", firefox)
-	b.email, b.password = d.seen.email(), d.seen.password()
-	b.say(registerDocument, vars{"in": vars{"email": b.email, "password": b.password}})
-	thief := &browser{b.client.with("User-Agent", chrome), map[string]*http.Cookie{}}
-	for name, c := range b.cookies {
-		thief.cookies[name] = c
-	}
-	refused(t, "the thief", thief.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
-	refused(t, "the owner", b.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
-	if a := b.say(`mutation { refreshSession { outcome { __typename } userErrors { code } } }`, nil); a.userError() != "STEP_UP_REQUIRED" || b.cookies["__Host-gh_refresh"].MaxAge < 0 {
-		t.Errorf("a refresh: %v", a)
-	}
-	if a := b.say(loginDocument, vars{"in": vars{"email": b.email, "password": b.password}}); len(a.Errors) > 0 || !b.signedIn() {
-		t.Errorf("signing in again: %v", a)
-	}
-	if thief.signedIn() {
-		t.Error("the thief is in again")
-	}
+	eachForm(t, func(t *testing.T, d *deployment) {
+		b := d.browser()
+		b.headers.Set("User-Agent", firefox)
+		b.email, b.password = d.seen.email(), d.seen.password()
+		b.say(registerDocument, vars{"in": vars{"email": b.email, "password": b.password}})
+		thief := &browser{client: b.client.with("User-Agent", chrome), cookies: map[string]*http.Cookie{}, servers: d.servers}
+		for name, c := range b.cookies {
+			thief.cookies[name] = c
+		}
+		refused(t, "the thief", thief.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+		refused(t, "the owner", b.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+		if a := b.say(`mutation { refreshSession { outcome { __typename } userErrors { code } } }`, nil); a.userError() != "STEP_UP_REQUIRED" || b.cookies["__Host-gh_refresh"].MaxAge < 0 {
+			t.Errorf("a refresh: %v", a)
+		}
+		if a := b.say(loginDocument, vars{"in": vars{"email": b.email, "password": b.password}}); len(a.Errors) > 0 || !b.signedIn() {
+			t.Errorf("signing in again: %v", a)
+		}
+		if thief.signedIn() {
+			t.Error("the thief is in again")
+		}
+	})
 }
 
 func TestADeviceThatNamesItselfAnotherIsSuspended(t *testing.T) {
 	t.Parallel()
-	d := embedded(t)
-	c := d.person()
-	c.device = "laptop"
-	c.login()
-	if !c.with("Gatehouse-Device", "laptop").signedIn() || !c.signedIn() {
-		t.Fatal("the device itself is refused")
-	}
-	refused(t, "another device", c.with("Gatehouse-Device", "phone").say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.person()
+		c.device = "laptop"
+		c.login()
+		if !c.with("Gatehouse-Device", "laptop").signedIn() || !c.signedIn() {
+			t.Fatal("the device itself is refused")
+		}
+		refused(t, "another device", c.with("Gatehouse-Device", "phone").say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+	})
 }

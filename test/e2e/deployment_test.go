@@ -68,8 +68,8 @@ func newDeployment(t testing.TB, flags []string) *deployment {
 	return d
 }
 
-// eachForm runs test on both forms.
-func eachForm(t *testing.T, test func(t *testing.T, d *deployment)) {
+// eachForm runs test on both forms, whose processes get more flags.
+func eachForm(t *testing.T, test func(t *testing.T, d *deployment), flags ...string) {
 	t.Helper()
 	for _, form := range []struct {
 		name  string
@@ -80,7 +80,7 @@ func eachForm(t *testing.T, test func(t *testing.T, d *deployment)) {
 	} {
 		t.Run(form.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, form.start(t))
+			test(t, form.start(t, flags...))
 		})
 	}
 }

@@ -9,10 +9,11 @@
 //
 // # What every test checks
 //
-// A client writes down every password, token and e-mail address that it sees. When a test ends, its
-// processes are stopped and their logs, the data folder, all tables and all keys of Redis are
-// searched for them; one that stands there in clear fails the test. A log that tells of a panic or of
-// a data race does too.
+// A client writes down every secret that it sends or is given: passwords, tokens, codes, ids of challenges,
+// keys, addresses and numbers; so do the mailbox and the identity provider of the tests. When a test ends,
+// its processes are stopped and their logs, the data folder, all tables and all keys of Redis are searched
+// for them; one that stands there in clear fails the test. A log that tells of a panic or of a data race
+// does too.
 //
 // # Running
 //

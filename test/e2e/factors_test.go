@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -94,21 +92,26 @@ func (a *app) code() string {
 	return a.key.Code(a.last)
 }
 
+func newApp(t testing.TB, secret string) *app {
+	t.Helper()
+	key, err := totp.Parse(secret)
+	if err != nil {
+		t.Fatalf("read the secret of an app: %v", err)
+	}
+	return &app{key: key}
+}
+
 // withApp gives the client a confirmed app, and returns it with the recovery codes.
 func (c *client) withApp() (*app, []string) {
 	c.t.Helper()
 	begun := call(c.t, c, "enrollTotp", "secret otpauthUri qrCode factorId", vars{"name": "Ada's phone"})
-	key, err := totp.Parse(c.seen.add("TOTP secret", begun.Secret))
-	if err != nil || !strings.HasPrefix(begun.OtpauthURI, "otpauth://totp/Gatehouse:") || !strings.HasPrefix(begun.QrCode, "data:image/png;base64,") {
-		c.t.Fatalf("enrollTotp gave %+v, %v", begun, err)
+	if !strings.HasPrefix(begun.OtpauthURI, "otpauth://totp/Gatehouse:") || !strings.HasPrefix(begun.QrCode, "data:image/png;base64,") {
+		c.t.Fatalf("enrollTotp gave %+v", begun)
 	}
-	a := &app{key: key}
+	a := newApp(c.t, begun.Secret)
 	done := call(c.t, c, "confirmTotp", "factor { id kind name } recoveryCodes "+outcomeFields, vars{"factorId": begun.FactorID, "code": a.code()})
 	if done.Factor == nil || done.Factor.Name != "Ada's phone" || len(done.RecoveryCodes) != 10 || done.Outcome != nil {
 		c.t.Fatalf("confirmTotp gave %+v", done)
-	}
-	for _, code := range done.RecoveryCodes {
-		c.seen.add("recovery code", code)
 	}
 	return a, done.RecoveryCodes
 }
@@ -131,7 +134,6 @@ func challengedBy(t testing.TB, who person, c *client, change vars) entry {
 	if p.Outcome == nil {
 		t.Fatalf("login gave %+v", p)
 	}
-	c.seen.add("challenge", p.Outcome.ID)
 	return *p.Outcome
 }
 
@@ -150,18 +152,11 @@ func (d *deployment) posted(kind, to string, earlier int) (code string, all int)
 	d.t.Helper()
 	until(d.t, patience, "no "+kind+" was sent", func() bool {
 		all = 0
-		files, _ := filepath.Glob(filepath.Join(d.data, "outbox", "*"))
-		slices.Sort(files)
-		for _, file := range files {
-			var kept struct {
-				Message struct{ Kind, To, Code string }
+		for _, m := range d.mails() {
+			if m.Kind == kind && m.To == to {
+				all++
+				code = m.Code
 			}
-			content, err := os.ReadFile(file)
-			if err != nil || json.Unmarshal(content, &kept) != nil || kept.Message.Kind != kind || kept.Message.To != to {
-				continue
-			}
-			all++
-			code = kept.Message.Code
 		}
 		return all > earlier
 	})
@@ -189,10 +184,8 @@ func TestASecondFactorIsAskedForAtSignInAndACodeWorksOnceOverAllServers(t *testi
 			t.Fatalf("a right code gave %+v", in)
 		}
 		stranger.hold(in.tokens)
-		if got := ask[struct {
-			Node struct{ Assurance string }
-		}](stranger, `query($id: ID!) { node(id: $id) { ... on Session { assurance } } }`, vars{"id": stranger.session}); got.Node.Assurance != "aal2" {
-			t.Errorf("the session is %+v, want aal2", got)
+		if level := stranger.assurance(); level != "aal2" {
+			t.Errorf("the session is %s, want aal2", level)
 		}
 		if p := stranger.verify(e, "TOTP", code, nil); p.refusal() != "CHALLENGE_EXPIRED" {
 			t.Errorf("the challenge once more: %+v", p)
@@ -209,6 +202,12 @@ func TestASecondFactorIsAskedForAtSignInAndACodeWorksOnceOverAllServers(t *testi
 		}
 		checkFactorsOf(t, stranger, d.person())
 	})
+}
+
+// assurance is the level of the client's session.
+func (c *client) assurance() string {
+	c.t.Helper()
+	return ask[struct{ Node struct{ Assurance string } }](c, `query($id: ID!) { node(id: $id) { ... on Session { assurance } } }`, vars{"id": c.session}).Node.Assurance
 }
 
 func checkFactorsOf(t *testing.T, c, other *client) {
@@ -353,18 +352,19 @@ func TestAStepUpRaisesTheVerySameSessionOnEveryServer(t *testing.T) {
 
 func TestWithoutAFactorThePasswordStepsUp(t *testing.T) {
 	t.Parallel()
-	d := embedded(t)
-	c := d.person()
-	e := call(t, c, "stepUp", "challenge { id methods passkeyOptions }", nil).Challenge
-	if !slices.Equal(e.Methods, []string{"PASSWORD"}) {
-		t.Fatalf("the methods are %v", e.Methods)
-	}
-	if p := c.verify(*e, "PASSWORD", "not the password", nil); p.refusal() != "INVALID_CREDENTIALS" {
-		t.Errorf("a wrong password: %+v", p)
-	}
-	if p := c.verify(*e, "PASSWORD", c.password, nil); p.Outcome == nil || p.Outcome.Session.ID != c.session {
-		t.Errorf("the password: %+v", p)
-	}
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.person()
+		e := call(t, c, "stepUp", "challenge { id methods passkeyOptions }", nil).Challenge
+		if !slices.Equal(e.Methods, []string{"PASSWORD"}) {
+			t.Fatalf("the methods are %v", e.Methods)
+		}
+		if p := c.verify(*e, "PASSWORD", "not the password", nil); p.refusal() != "INVALID_CREDENTIALS" {
+			t.Errorf("a wrong password: %+v", p)
+		}
+		if p := c.verify(*e, "PASSWORD", c.password, nil); p.Outcome == nil || p.Outcome.Session.ID != c.session {
+			t.Errorf("the password: %+v", p)
+		}
+	})
 }
 
 func TestATrustedDeviceIsAskedNoMoreUntilItIsRevokedOrThePasswordChanges(t *testing.T) {
@@ -376,7 +376,7 @@ func TestATrustedDeviceIsAskedNoMoreUntilItIsRevokedOrThePasswordChanges(t *test
 		if p.TrustedDeviceToken == nil || !strings.HasPrefix(*p.TrustedDeviceToken, "ghd_") {
 			t.Fatalf("trustDevice gave %+v", p)
 		}
-		trusted := vars{"device": vars{"id": "laptop", "trustToken": d.seen.add("trust token", *p.TrustedDeviceToken)}}
+		trusted := vars{"device": vars{"id": "laptop", "trustToken": *p.TrustedDeviceToken}}
 		in := c.at(last(d.servers)).challenged(trusted)
 		if in.Kind != "SessionTokens" {
 			t.Fatalf("a trusted device gets %+v", in)
@@ -401,7 +401,7 @@ func TestATrustedDeviceIsAskedNoMoreUntilItIsRevokedOrThePasswordChanges(t *test
 			t.Errorf("a revoked device gets %+v", in)
 		}
 		p = c.verify(c.challenged(nil), "RECOVERY_CODE", codes[0], vars{"trustDevice": true})
-		trusted = vars{"device": vars{"id": "laptop", "trustToken": d.seen.add("trust token", *p.TrustedDeviceToken)}}
+		trusted = vars{"device": vars{"id": "laptop", "trustToken": *p.TrustedDeviceToken}}
 		fresh := d.seen.password()
 		call(t, there, "changePassword", "user { id }", vars{"currentPassword": c.password, "newPassword": fresh})
 		c.password = fresh
@@ -413,40 +413,41 @@ func TestATrustedDeviceIsAskedNoMoreUntilItIsRevokedOrThePasswordChanges(t *test
 
 func TestTheSecondFactorWorksInCookieMode(t *testing.T) {
 	t.Parallel()
-	d := embedded(t)
-	c := d.person()
-	phone, codes := c.withApp()
-	b := d.browser()
-	e := challengedBy(t, b, c, nil)
-	if len(b.cookies) > 0 {
-		t.Errorf("the first factor alone set %v", b.cookies)
-	}
-	if p := d.visitor(0).verify(e, "TOTP", phone.code(), nil); p.refusal() != "WRONG_STATE" {
-		t.Errorf("an answer in bearer mode: %+v", p)
-	}
-	p := call(t, b, "verifyMfa", outcomeFields+" trustedDeviceToken", vars{
-		"challengeId": e.ID, "method": "TOTP", "code": phone.key.Code(phone.last), "trustDevice": true,
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.person()
+		phone, codes := c.withApp()
+		b := d.browser()
+		e := challengedBy(t, b, c, nil)
+		if len(b.cookies) > 0 {
+			t.Errorf("the first factor alone set %v", b.cookies)
+		}
+		if p := d.visitor(0).verify(e, "TOTP", phone.code(), nil); p.refusal() != "WRONG_STATE" {
+			t.Errorf("an answer in bearer mode: %+v", p)
+		}
+		p := call(t, b, "verifyMfa", outcomeFields+" trustedDeviceToken", vars{
+			"challengeId": e.ID, "method": "TOTP", "code": phone.key.Code(phone.last), "trustDevice": true,
+		})
+		if p.Outcome == nil || p.Outcome.AccessToken != "" || p.TrustedDeviceToken != nil || !b.signedIn() {
+			t.Fatalf("the answer gave %+v", p)
+		}
+		device := b.cookies["__Host-gh_device"]
+		if device == nil || !device.HttpOnly || !device.Secure || device.MaxAge < 29*24*3600 {
+			t.Fatalf("the device's cookie is %+v", device)
+		}
+		b.say(`mutation { logout { sessionId } }`, nil)
+		if in := challengedBy(t, b, c, nil); in.Kind != "SessionTokens" || !b.signedIn() {
+			t.Errorf("the trusted browser gets %+v", in)
+		}
+		refresh := b.cookies["__Host-gh_refresh"].Value
+		up := call(t, b, "stepUp", "challenge { id methods passkeyOptions }", nil).Challenge
+		p = call(t, b, "verifyMfa", outcomeFields, vars{"challengeId": up.ID, "method": "RECOVERY_CODE", "code": codes[0]})
+		if p.Outcome == nil || b.cookies["__Host-gh_refresh"].Value != refresh || !b.signedIn() {
+			t.Errorf("a step-up gave %+v", p)
+		}
+		if a := b.say(`mutation { refreshSession { outcome { __typename } userErrors { code } } }`, nil); a.userError() != "" || !b.signedIn() {
+			t.Errorf("a refresh after the step-up: %v", a)
+		}
 	})
-	if p.Outcome == nil || p.Outcome.AccessToken != "" || p.TrustedDeviceToken != nil || !b.signedIn() {
-		t.Fatalf("the answer gave %+v", p)
-	}
-	device := b.cookies["__Host-gh_device"]
-	if device == nil || !device.HttpOnly || !device.Secure || device.MaxAge < 29*24*3600 {
-		t.Fatalf("the device's cookie is %+v", device)
-	}
-	b.say(`mutation { logout { sessionId } }`, nil)
-	if in := challengedBy(t, b, c, nil); in.Kind != "SessionTokens" || !b.signedIn() {
-		t.Errorf("the trusted browser gets %+v", in)
-	}
-	refresh := b.cookies["__Host-gh_refresh"].Value
-	up := call(t, b, "stepUp", "challenge { id methods passkeyOptions }", nil).Challenge
-	p = call(t, b, "verifyMfa", outcomeFields, vars{"challengeId": up.ID, "method": "RECOVERY_CODE", "code": codes[0]})
-	if p.Outcome == nil || b.cookies["__Host-gh_refresh"].Value != refresh || !b.signedIn() {
-		t.Errorf("a step-up gave %+v", p)
-	}
-	if a := b.say(`mutation { refreshSession { outcome { __typename } userErrors { code } } }`, nil); a.userError() != "" || !b.signedIn() {
-		t.Errorf("a refresh after the step-up: %v", a)
-	}
 }
 
 func TestAPhoneIsASecondFactorByItsCodes(t *testing.T) {
@@ -484,36 +485,33 @@ func TestAPhoneIsASecondFactorByItsCodes(t *testing.T) {
 
 func TestWhoMustHaveASecondFactorEnrolsOneToGetIn(t *testing.T) {
 	t.Parallel()
-	d := embedded(t, "--mfa", "required", "--mfa-methods", "totp")
-	c := d.visitor(0)
-	c.email, c.password = d.seen.email(), d.seen.password()
-	e := call(t, c, "register", outcomeFields, vars{"email": c.email, "password": c.password}).Outcome
-	if e == nil || e.Kind != "EnrolmentRequired" || !slices.Equal(e.Methods, []string{"TOTP"}) {
-		t.Fatalf("register gave %+v", e)
-	}
-	if p := c.verify(*e, "PASSWORD", c.password, nil); p.Outcome != nil {
-		t.Errorf("the challenge was answered: %+v", p)
-	}
-	begun := call(t, c, "enrollTotp", "secret factorId", vars{"challengeId": e.ID})
-	key, err := totp.Parse(begun.Secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	phone := &app{key: key}
-	if _, a := try(t, c, "confirmTotp", "factor { id }", vars{"factorId": begun.FactorID, "code": "1"}); a.code() != "UNAUTHENTICATED" {
-		t.Errorf("without the challenge: %v", a)
-	}
-	done := call(t, c, "confirmTotp", "factor { id } recoveryCodes "+outcomeFields, vars{"challengeId": e.ID, "factorId": begun.FactorID, "code": phone.code()})
-	if done.Outcome == nil || done.Outcome.Kind != "SessionTokens" || len(done.RecoveryCodes) != 10 {
-		t.Fatalf("confirmTotp gave %+v", done)
-	}
-	c.hold(done.Outcome.tokens)
-	if p := call(t, c, "removeFactor", "factorId", vars{"factorId": done.Factor.ID}); p.refusal() != "WRONG_STATE" {
-		t.Errorf("the last factor: %+v", p)
-	}
-	if e := c.challenged(nil); e.Kind != "MfaChallenge" {
-		t.Errorf("the next sign-in gets %+v", e)
-	}
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.visitor(0)
+		c.email, c.password = d.seen.email(), d.seen.password()
+		e := call(t, c, "register", outcomeFields, vars{"email": c.email, "password": c.password}).Outcome
+		if e == nil || e.Kind != "EnrolmentRequired" || !slices.Equal(e.Methods, []string{"TOTP"}) {
+			t.Fatalf("register gave %+v", e)
+		}
+		if p := c.verify(*e, "PASSWORD", c.password, nil); p.Outcome != nil {
+			t.Errorf("the challenge was answered: %+v", p)
+		}
+		begun := call(t, c, "enrollTotp", "secret factorId", vars{"challengeId": e.ID})
+		phone := newApp(t, begun.Secret)
+		if _, a := try(t, c, "confirmTotp", "factor { id }", vars{"factorId": begun.FactorID, "code": "1"}); a.code() != "UNAUTHENTICATED" {
+			t.Errorf("without the challenge: %v", a)
+		}
+		done := call(t, c, "confirmTotp", "factor { id } recoveryCodes "+outcomeFields, vars{"challengeId": e.ID, "factorId": begun.FactorID, "code": phone.code()})
+		if done.Outcome == nil || done.Outcome.Kind != "SessionTokens" || len(done.RecoveryCodes) != 10 {
+			t.Fatalf("confirmTotp gave %+v", done)
+		}
+		c.hold(done.Outcome.tokens)
+		if p := call(t, c, "removeFactor", "factorId", vars{"factorId": done.Factor.ID}); p.refusal() != "WRONG_STATE" {
+			t.Errorf("the last factor: %+v", p)
+		}
+		if e := c.challenged(nil); e.Kind != "MfaChallenge" {
+			t.Errorf("the next sign-in gets %+v", e)
+		}
+	}, "--mfa", "required", "--mfa-methods", "totp")
 }
 
 // authenticator is a person's device with one passkey.
@@ -587,7 +585,12 @@ func TestAPasskeyIsASecondFactorAndOneThatKnowsItsUserIsBoth(t *testing.T) {
 			finish := vars{"ceremonyId": begun.CeremonyID, "response": key.sign(t, begun.Options)}
 			p := call(t, d.visitor(1), "finishPasskeyLogin", outcomeFields, finish)
 			if p.Outcome == nil || p.Outcome.Kind != "SessionTokens" || p.Outcome.User.ID != c.user {
-				t.Errorf("%s: %+v", name, p)
+				t.Fatalf("%s: %+v", name, p)
+			}
+			in := d.visitor(0)
+			in.hold(p.Outcome.tokens)
+			if level := in.assurance(); level != "aal2" {
+				t.Errorf("%s the session is %s", name, level)
 			}
 			if p := call(t, d.visitor(0), "finishPasskeyLogin", outcomeFields, finish); p.refusal() != "TOKEN_INVALID" {
 				t.Errorf("%s, once more: %+v", name, p)
@@ -605,18 +608,19 @@ func TestAPasskeyIsASecondFactorAndOneThatKnowsItsUserIsBoth(t *testing.T) {
 
 func TestAPasskeyThatDoesNotKnowItsUserIsOneFactorOfTwo(t *testing.T) {
 	t.Parallel()
-	d := embedded(t)
-	c := d.person()
-	key := newAuthenticator(d, false)
-	key.register(t, c)
-	begun := call(t, d.visitor(0), "startPasskeyLogin", "ceremonyId options", vars{})
-	e := call(t, d.visitor(0), "finishPasskeyLogin", outcomeFields, vars{"ceremonyId": begun.CeremonyID, "response": key.sign(t, begun.Options)}).Outcome
-	if e == nil || e.Kind != "MfaChallenge" || slices.Contains(e.Methods, "PASSKEY") || !slices.Contains(e.Methods, "PASSWORD") {
-		t.Fatalf("the outcome is %+v", e)
-	}
-	if p := d.visitor(0).verify(*e, "PASSWORD", c.password, nil); p.Outcome == nil {
-		t.Errorf("the password as second factor: %+v", p)
-	}
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.person()
+		key := newAuthenticator(d, false)
+		key.register(t, c)
+		begun := call(t, d.visitor(0), "startPasskeyLogin", "ceremonyId options", vars{})
+		e := call(t, d.visitor(0), "finishPasskeyLogin", outcomeFields, vars{"ceremonyId": begun.CeremonyID, "response": key.sign(t, begun.Options)}).Outcome
+		if e == nil || e.Kind != "MfaChallenge" || slices.Contains(e.Methods, "PASSKEY") || !slices.Contains(e.Methods, "PASSWORD") {
+			t.Fatalf("the outcome is %+v", e)
+		}
+		if p := d.visitor(0).verify(*e, "PASSWORD", c.password, nil); p.Outcome == nil {
+			t.Errorf("the password as second factor: %+v", p)
+		}
+	})
 }
 
 func TestAPasskeySignInDoesNotTellWhoHasAnAccount(t *testing.T) {

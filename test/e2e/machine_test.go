@@ -733,26 +733,27 @@ func (d *deployment) databaseFor(t *testing.T) string {
 
 func TestInCookieModeAnImpersonationLeavesTheAdministratorsCookiesAlone(t *testing.T) {
 	t.Parallel()
-	d := embedded(t)
-	admin, ada := d.admin(), d.person()
-	b := d.browser()
-	b.email, b.password = admin.email, admin.password
-	if a := b.say(loginDocument, vars{"in": vars{"email": b.email, "password": b.password}}); a.userError() != "" {
-		t.Fatalf("login: %v", a)
-	}
-	before := b.cookie()
-	got := into[struct{ ImpersonateUser struct{ Outcome tokens } }](t, b.say(
-		`mutation($id: ID!) { impersonateUser(input: {userId: $id, reason: "a call for help"}) { outcome { accessToken session { id } user { id } } userErrors { code } } }`,
-		vars{"id": ada.user})).ImpersonateUser.Outcome
-	d.seen.add("access token", got.AccessToken)
-	if got.AccessToken == "" || b.cookie() != before {
-		t.Errorf("the impersonation gave %+v and left the cookies %t", got, b.cookie() == before)
-	}
-	id, key := ada.apiKey("jobs:run")
-	b.headers.Set("Authorization", "Bearer "+key.access) // a key beside the cookies: the key counts
-	a := b.say(`{ me { id } }`, nil)
-	if !strings.Contains(string(a.Data), ada.user) {
-		t.Errorf("with key %s and cookies one is %v", id, a)
-	}
-	refused(t, "a mutation of the administrator with Ada's key", b.say(`mutation($id: ID!) { disableUser(input: {userId: $id}) { user { id } } }`, vars{"id": ada.user}), "FORBIDDEN")
+	eachForm(t, func(t *testing.T, d *deployment) {
+		admin, ada := d.admin(), d.person()
+		b := d.browser()
+		b.email, b.password = admin.email, admin.password
+		if a := b.say(loginDocument, vars{"in": vars{"email": b.email, "password": b.password}}); a.userError() != "" {
+			t.Fatalf("login: %v", a)
+		}
+		before := b.cookie()
+		got := into[struct{ ImpersonateUser struct{ Outcome tokens } }](t, b.say(
+			`mutation($id: ID!) { impersonateUser(input: {userId: $id, reason: "a call for help"}) { outcome { accessToken session { id } user { id } } userErrors { code } } }`,
+			vars{"id": ada.user})).ImpersonateUser.Outcome
+		d.seen.add("access token", got.AccessToken)
+		if got.AccessToken == "" || b.cookie() != before {
+			t.Errorf("the impersonation gave %+v and left the cookies %t", got, b.cookie() == before)
+		}
+		id, key := ada.apiKey("jobs:run")
+		b.headers.Set("Authorization", "Bearer "+key.access) // a key beside the cookies: the key counts
+		a := b.say(`{ me { id } }`, nil)
+		if !strings.Contains(string(a.Data), ada.user) {
+			t.Errorf("with key %s and cookies one is %v", id, a)
+		}
+		refused(t, "a mutation of the administrator with Ada's key", b.say(`mutation($id: ID!) { disableUser(input: {userId: $id}) { user { id } } }`, vars{"id": ada.user}), "FORBIDDEN")
+	})
 }

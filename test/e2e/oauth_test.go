@@ -35,6 +35,7 @@ const (
 type identityProvider struct {
 	t      testing.TB
 	issuer string
+	said   *bufio.Reader
 	seen   *sightings // of the deployment
 }
 
@@ -44,7 +45,7 @@ func startIdentityProvider(t testing.TB) *identityProvider {
 	t.Helper()
 	command := exec.Command(needIdentityProvider(t), "index.js")
 	command.Dir = providerFolder
-	command.Env = append(os.Environ(), "PORT=0", "REDIRECT_URI="+strings.Join([]string{
+	command.Env = append(os.Environ(), "PORT=0", "TELL=1", "REDIRECT_URI="+strings.Join([]string{
 		publicURL + "/oauth/callback/peer", publicURL + "/oauth/callback/other", providerPage,
 	}, ","))
 	command.Stderr = os.Stderr
@@ -64,11 +65,29 @@ func startIdentityProvider(t testing.TB) *identityProvider {
 		<-ended
 		_ = said.Close()
 	})
-	line, err := bufio.NewReader(said).ReadString('\n')
-	if err != nil {
+	p := &identityProvider{t: t, said: bufio.NewReader(said)}
+	if p.issuer, err = p.said.ReadString('\n'); err != nil {
 		t.Fatalf("the provider did not start: %v", err)
 	}
-	return &identityProvider{t: t, issuer: strings.TrimSpace(line)}
+	p.issuer = strings.TrimSpace(p.issuer)
+	return p
+}
+
+// grants are the fields of a token answer that are secrets, and the verifier that was shown for it.
+var grants = map[string]int{"access_token": 20, "refresh_token": 20, "id_token": 20, "code_verifier": 43}
+
+// overhear remembers what the provider grants from now on, until it ends.
+func (p *identityProvider) overhear(seen *sightings) {
+	p.seen = seen
+	go func() {
+		for {
+			line, err := p.said.ReadBytes('\n')
+			if err != nil {
+				return
+			}
+			seen.harvest(grants, line)
+		}
+	}()
 }
 
 // needIdentityProvider returns the path of node once the provider's packages are installed.
@@ -144,6 +163,11 @@ func (p *identityProvider) visit(address string, form url.Values) *url.URL {
 	if err != nil {
 		p.t.Fatalf("the provider did not send us back: %s at %s", page.Status, page.Request.URL)
 	}
+	begun, err := url.Parse(address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.seen.add("nonce", begun.Query().Get("nonce"))
 	for _, name := range []string{"state", "code"} {
 		p.seen.add(name, back.Query().Get(name))
 	}
@@ -171,11 +195,6 @@ func newPKCE() pkce {
 	return pkce{verifier, base64.RawURLEncoding.EncodeToString(sum[:])}
 }
 
-// speaker says operations: a client, or a browser with its cookies.
-type speaker interface {
-	say(query string, v vars) answer
-}
-
 type begunOAuth struct {
 	AuthorizationURL, FlowID string
 	UserErrors               []userError
@@ -183,7 +202,7 @@ type begunOAuth struct {
 
 const startOAuthDocument = `mutation($in: StartOAuthInput!) { startOAuth(input: $in) { authorizationUrl flowId userErrors { code field message } } }`
 
-func startOAuth(t testing.TB, s speaker, in vars) begunOAuth {
+func startOAuth(t testing.TB, s person, in vars) begunOAuth {
 	t.Helper()
 	return into[struct{ StartOAuth begunOAuth }](t, s.say(startOAuthDocument, vars{"in": in})).StartOAuth
 }
@@ -209,9 +228,9 @@ type identity struct {
 	EmailVerified                           bool
 }
 
-func tryComplete(s speaker, in vars) answer { return s.say(completeOAuthDocument, vars{"in": in}) }
+func tryComplete(s person, in vars) answer { return s.say(completeOAuthDocument, vars{"in": in}) }
 
-func complete(t testing.TB, s speaker, in vars) completed {
+func complete(t testing.TB, s person, in vars) completed {
 	t.Helper()
 	return into[struct{ CompleteOAuth completed }](t, tryComplete(s, in)).CompleteOAuth
 }
@@ -267,7 +286,8 @@ func withProvider(t *testing.T, test func(t *testing.T, d *deployment, p *identi
 			t.Parallel()
 			p := startIdentityProvider(t)
 			d := form.start(t, "--oauth-file", p.file(), "--public-url", publicURL)
-			p.seen = d.seen
+			d.publicURL = publicURL // browsers come from there
+			p.overhear(d.seen)
 			d.seen.add("client secret", clientSecret)
 			for _, login := range []string{"alice", "bob-unverified"} {
 				d.seen.add("address at the provider", login+"@example.test")
@@ -317,7 +337,7 @@ func TestAPersonSignsInThroughAProviderWhoseAnswerComesToTheServer(t *testing.T)
 }
 
 // flow brings a person to the provider and back to whoever the answer is for.
-func (p *identityProvider) flow(s speaker, in vars, form url.Values) (begunOAuth, *url.URL) {
+func (p *identityProvider) flow(s person, in vars, form url.Values) (begunOAuth, *url.URL) {
 	p.t.Helper()
 	begun := startOAuth(p.t, s, in)
 	return begun, p.visit(begun.AuthorizationURL, form)

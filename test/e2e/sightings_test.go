@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,11 +30,11 @@ type sightings struct {
 
 func newSightings() *sightings { return &sightings{all: map[string]string{}} }
 
-// add remembers a secret; "" is none.
+// add remembers a secret; what is shorter than a code is none.
 func (s *sightings) add(what, secret string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if secret != "" {
+	if len(secret) >= needleHead {
 		s.all[secret] = what
 	}
 	return secret
@@ -48,20 +49,55 @@ func (s *sightings) email() string {
 func (s *sightings) password() string { return s.add("password", "Tea at four, "+rand.Text()[:16]) }
 
 // find returns what of the secrets stands in content, in clear or in a form that hides nothing. It never
-// returns the secret itself.
+// returns the secret itself. One walk looks for all of them: each is found by its first bytes.
 func (s *sightings) find(content []byte) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []string
+	needles := map[[needleHead]byte][]needle{}
+	var begins [1 << 16]bool // by the first two bytes, to pass over most places at once
 	for secret, what := range s.all {
 		for _, form := range forms(secret) {
-			if at := bytes.Index(content, []byte(form)); at >= 0 {
-				found = append(found, fmt.Sprintf("a %s, after %q", what, content[max(0, at-60):at]))
-				break
+			needles[[needleHead]byte([]byte(form))] = append(needles[[needleHead]byte([]byte(form))], needle{what, form})
+			begins[int(form[0])<<8|int(form[1])] = true
+		}
+	}
+	var found []string
+	told := map[string]bool{}
+	for at := range max(0, len(content)-needleHead+1) {
+		if !begins[int(content[at])<<8|int(content[at+1])] {
+			continue
+		}
+		for _, n := range needles[[needleHead]byte(content[at:])] {
+			if !told[n.what] && n.stands(content, at) {
+				told[n.what] = true
+				found = append(found, fmt.Sprintf("a %s, after %q", n.what, content[max(0, at-60):at]))
 			}
 		}
 	}
 	return found
+}
+
+// needleHead is how many bytes a secret has at the least: the digits of a code.
+const needleHead = 6
+
+// needle is one form of a secret.
+type needle struct{ what, form string }
+
+// stands reports whether n stands at this place. The digits of a code count as a whole word only: others
+// hold the same ones by chance.
+func (n needle) stands(content []byte, at int) bool {
+	if !bytes.HasPrefix(content[at:], []byte(n.form)) {
+		return false
+	}
+	if strings.Trim(n.form, "0123456789") != "" {
+		return true
+	}
+	end := at + len(n.form)
+	return (at == 0 || !wordly(content[at-1])) && (end == len(content) || !wordly(content[end]))
+}
+
+func wordly(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '.'
 }
 
 // forms are the ways in which a secret may stand somewhere without being hidden: in clear, in the
@@ -79,7 +115,8 @@ func forms(secret string) []string {
 			all = append(all, inner, strings.NewReplacer("+", "-", "/", "_").Replace(inner))
 		}
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // watchSecrets searches, when the test and its processes have ended, all that they have left behind.
@@ -225,7 +262,15 @@ func TestTheSearchFindsASecretInEveryFormThatHidesNothing(t *testing.T) {
 			t.Errorf("nothing found in %q", content)
 		}
 	}
-	if found := s.find([]byte("nothing here")); found != nil {
-		t.Errorf("found %v in a harmless text", found)
+	s.add("code", "271828")
+	for _, content := range []string{`{"code":"271828"}`, "271828", "a code of 271828, mailed"} {
+		if len(s.find([]byte(content))) != 1 {
+			t.Errorf("no code found in %q", content)
+		}
+	}
+	for _, harmless := range []string{"nothing here", "", "x", "at 1271828", "took 0.271828s", "evt_271828a"} {
+		if found := s.find([]byte(harmless)); found != nil {
+			t.Errorf("found %v in %q", found, harmless)
+		}
 	}
 }

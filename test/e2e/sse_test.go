@@ -43,7 +43,9 @@ func (c *client) stream(query string, v vars) *sse {
 	r.Header = c.headers.Clone()
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "text/event-stream")
-	r.Header.Set("Authorization", "Bearer "+c.access)
+	if c.access != "" {
+		r.Header.Set("Authorization", "Bearer "+c.access)
+	}
 	response, err := (&http.Client{Transport: c.http.Transport}).Do(r)
 	if err != nil {
 		cancel()

@@ -5,6 +5,7 @@
 // PORT         where it listens; 0, the default, takes a free port
 // REDIRECT_URI where its clients send people back to, several with commas between
 // USERINFO     1: the ID token has no claims about the person, UserInfo does
+// TELL         1: each grant is printed as a line of JSON, with its tokens and the verifier that was shown
 //
 // People need no password; the field "login" of the form says who they are:
 //   alice           an address that is verified
@@ -114,6 +115,9 @@ const server = http.createServer(async (request, response) => {
 // start makes a provider with a new key; codes and grants live in the library's store and survive.
 function start(issuer) {
   provider = makeProvider(issuer)
+  if (process.env.TELL === '1') {
+    provider.on('grant.success', (ctx) => console.log(JSON.stringify({ ...ctx.body, code_verifier: ctx.oidc.params.code_verifier })))
+  }
   answer = provider.callback()
 }
 
