@@ -179,7 +179,12 @@ func (a *app) openRedis(context.Context) error {
 		return err
 	}
 	a.bus = bus.Redis(a.redis, s.Namespace, bus.Options{Logger: a.logger})
-	a.limiter = limit.New(a.redis, limit.Options{Namespace: s.Namespace})
+	counts, err := redisClient(s.RedisURL, limit.Tune) // waits longer than a cache may
+	if err != nil {
+		return err
+	}
+	a.onClose(func() { _ = counts.Close() })
+	a.limiter = limit.New(counts, limit.Options{Namespace: s.Namespace})
 	return nil
 }
 

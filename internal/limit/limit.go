@@ -11,15 +11,25 @@
 // # Forms
 //
 // With Redis the state is shared by all servers and each decision is one script, at Redis's own clock.
-// Without, it is in this process. Should Redis fail, a Limiter decides in this process until Redis
-// answers again: each server then grants the limit by itself, so n servers let n times as much pass,
-// and nobody is locked out ([Decision.Local] tells).
+// Without, it is in this process.
+//
+// # When Redis fails
+//
+// A decision waits for Redis for [Patience]; a Redis that refuses the connection fails at once. Then the
+// Limiter decides in this process ([Decision.Local] tells), and one decision a second asks Redis again.
+// It does not start from nothing: what Redis says of a subject is remembered here too. So a limit that
+// was spent stays spent, and of one that was not, each of n servers grants by itself what was left when
+// it last asked, and what comes back with time: n times the limit at the very most, where no server had
+// asked for the subject before. Nobody is locked out by the failure.
+//
+// A Redis that comes back empty learns of each subject from the first server that asks for it. One that
+// comes back with its memory goes on from there, and does not learn what was granted meanwhile.
 //
 // # Bounds
 //
 // In this process at most Options.MaxSubjects subjects are remembered, some 100 bytes each; of more,
 // those are forgotten that have used least. In Redis a subject's key expires when its units are full. A
-// subject appears nowhere but as a SHA-256. A dead Redis is asked once a second.
+// subject appears nowhere but as a SHA-256.
 package limit
 
 import (
@@ -44,6 +54,13 @@ type Rule struct {
 	Limit int           // units, at least 1
 	Per   time.Duration // at least Limit microseconds
 	Burst int           // units; zero: Limit
+}
+
+func (r Rule) burst() int {
+	if r.Burst == 0 {
+		return r.Limit
+	}
+	return r.Burst
 }
 
 // Request asks for Cost units of a rule for a subject, such as an address.
@@ -81,8 +98,8 @@ type Limiter struct {
 	now    func() time.Time
 }
 
-// New returns a Limiter that shares its counts through client, or keeps them in this process if client
-// is nil. Give client short timeouts: a caller waits for it.
+// New returns a Limiter that shares its counts through client, which [Tune] has prepared, or keeps them in
+// this process if client is nil.
 func New(client redis.Scripter, o Options) *Limiter {
 	if o.Namespace == "" {
 		o.Namespace = defaultNamespace
@@ -113,22 +130,30 @@ func (l *Limiter) AllowAll(ctx context.Context, requests ...Request) (Decision, 
 	if err != nil {
 		return Decision{}, fmt.Errorf("limit: %w", err)
 	}
-	if err := ctx.Err(); err != nil {
+	outcomes, local, err := l.decide(ctx, cells)
+	if err != nil {
 		return Decision{}, err
 	}
-	if l.remote == nil {
-		return summary(cells, l.memory.decide(l.now(), cells)), nil
-	}
-	outcomes, err := l.remote.decide(ctx, cells)
-	if err == nil {
-		return summary(cells, outcomes), nil
-	}
-	if ctx.Err() != nil {
-		return Decision{}, ctx.Err()
-	}
-	decision := summary(cells, l.memory.decide(l.now(), cells))
-	decision.Local = true
+	decision := summary(cells, outcomes)
+	decision.Local = local && l.remote != nil
 	return decision, nil
+}
+
+// decide asks Redis where there is one, and decides in this process where there is none or it fails.
+func (l *Limiter) decide(ctx context.Context, cells []cell) (outcomes []outcome, local bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	if l.remote != nil {
+		if outcomes, err = l.remote.decide(ctx, cells, l.memory.used(l.now(), cells)); err == nil {
+			l.memory.adopt(l.now(), cells, outcomes)
+			return outcomes, false, nil
+		}
+		if ctx.Err() != nil {
+			return nil, false, ctx.Err()
+		}
+	}
+	return l.memory.decide(l.now(), cells), true, nil
 }
 
 // cell is a request in the numbers of the algorithm, in microseconds: both forms compute with these,
@@ -138,7 +163,7 @@ type cell struct {
 	key       [sha256.Size]byte // of rule and subject
 	interval  int64             // T: the time that gives one unit back, rounded up
 	tolerance int64             // interval × burst
-	cost      int64             // interval × units
+	cost      int64             // interval × units; below zero: given back
 }
 
 // outcome is what the algorithm says of one cell: how long to wait, and what is left after.
@@ -169,9 +194,7 @@ func newCells(requests []Request) ([]cell, error) {
 
 func newCell(r Request) (cell, error) {
 	rule := r.Rule
-	if rule.Burst == 0 {
-		rule.Burst = rule.Limit
-	}
+	rule.Burst = rule.burst()
 	switch {
 	case rule.Name == "":
 		return cell{}, errors.New("no name")
@@ -198,9 +221,10 @@ func hash(rule, subject string) [sha256.Size]byte {
 
 // arrive is the algorithm: a subject that is full at moment full asks at now. after is when it would be
 // full next; that, and the cost off the outcome's left, count only if every cell of the request passes.
+// A moment beyond the tolerance comes of a rule that was changed or a clock that was set back.
 func (c cell) arrive(now, full int64) (o outcome, after int64) {
-	full = max(full, now)
-	after = full + c.cost
+	full = min(max(full, now), now+c.tolerance)
+	after = max(full+c.cost, now)
 	return outcome{wait: max(after-now-c.tolerance, 0), left: c.tolerance - (full - now)}, after
 }
 

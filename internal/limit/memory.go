@@ -53,6 +53,39 @@ func (m *memory) decide(at time.Time, cells []cell) []outcome {
 	return outcomes
 }
 
+// used returns how much of its tolerance each subject has used, as far as this process knows.
+func (m *memory) used(at time.Time, cells []cell) []int64 {
+	now := at.UnixMicro()
+	used := make([]int64, len(cells))
+	for i, c := range cells {
+		s := m.of(c)
+		s.mu.Lock()
+		used[i] = min(max(s.full[c.key]-now, 0), c.tolerance)
+		s.mu.Unlock()
+	}
+	return used
+}
+
+// adopt remembers what Redis said of each subject. Answers overtake each other, so the moment when a
+// subject is full never moves back; what was given back is remembered as used for as long as it had been.
+func (m *memory) adopt(at time.Time, cells []cell, outcomes []outcome) {
+	now := at.UnixMicro()
+	for i, c := range cells {
+		s := m.of(c)
+		s.mu.Lock()
+		s.put(c.key, max(s.full[c.key], now+c.tolerance-outcomes[i].left), now, m.perShard)
+		s.mu.Unlock()
+	}
+}
+
+// forget has a subject have all its units.
+func (m *memory) forget(key [sha256.Size]byte) {
+	s := m.of(cell{key: key})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.full, key)
+}
+
 func (m *memory) of(c cell) *shard { return &m.shards[shardOf(c)] }
 
 func shardOf(c cell) int { return int(c.key[0]) % shards }
@@ -75,17 +108,21 @@ func (m *memory) lock(cells []cell) (unlock func()) {
 	}
 }
 
-// put remembers a subject, and forgets another one if the shard is full.
+// put remembers a subject that has not all its units, and forgets another one if the shard is full.
 func (s *shard) put(key [sha256.Size]byte, full, now int64, limit int) {
+	if full <= now {
+		delete(s.full, key)
+		return
+	}
 	if _, known := s.full[key]; !known && len(s.full) >= limit {
-		s.forget(now)
+		s.evict(now)
 	}
 	s.full[key] = full
 }
 
-// forget drops, of a few subjects, those that have all their units again, or else the one that has
+// evict drops, of a few subjects, those that have all their units again, or else the one that has
 // most of them: who floods us with new subjects does not free the one he is locked out as.
-func (s *shard) forget(now int64) {
+func (s *shard) evict(now int64) {
 	var (
 		nearest [sha256.Size]byte
 		seen    int

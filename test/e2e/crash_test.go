@@ -188,7 +188,7 @@ func redisOutage(t *testing.T, away, back func(*services.RedisServer)) {
 	if len(ids) < 20 {
 		t.Errorf("only %d jobs: the test shows nothing", len(ids))
 	}
-	if longest := time.Duration(enqueued.longest.Load()); longest > 1500*time.Millisecond && !raceEnabled {
+	if longest := time.Duration(enqueued.longest.Load()); longest > 3*time.Second && !raceEnabled { // 2 s of them for the limit
 		t.Errorf("somebody waited %v to start a job", longest)
 	}
 	d.checkEndings(len(ids))

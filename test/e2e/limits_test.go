@@ -59,8 +59,7 @@ func passed(t *testing.T, what string, codes map[string]int, took time.Duration,
 	}
 }
 
-// It runs alone: a server that is starved does not wait for Redis and counts by itself, and then each of
-// two lets the allowed number through.
+// It runs alone: a server that is starved for so long that it gives up on Redis counts by itself.
 func TestOfAThousandParallelAttemptsOverTwoServersExactlyTheAllowedNumberGetThrough(t *testing.T) {
 	const attempts = 1000
 	d := distributed(t, "--trusted-proxies", "127.0.0.0/8")
