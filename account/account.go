@@ -214,6 +214,16 @@ func (a *Accounts) ByEmail(ctx context.Context, email string) (User, error) {
 	return a.open(r.row)
 }
 
+// IDOf returns the id of the account of an address, or "" when there is none, by the same statement and
+// with the same work for both.
+func (a *Accounts) IDOf(ctx context.Context, email string) (viewer.UserID, error) {
+	id, err := store.One(ctx, a.db, selectIDOf, store.Value[viewer.UserID], a.emailIndex(email))
+	if err != nil {
+		return "", fmt.Errorf("find account: %w", err)
+	}
+	return id, nil
+}
+
 // find returns the row of an address, or store.ErrNotFound.
 func (a *Accounts) find(ctx context.Context, email string) (secretRow, error) {
 	found, err := store.One(ctx, a.db, selectByEmail, scanSecret, a.emailIndex(email))

@@ -19,6 +19,7 @@ var (
 	selectByID    = store.SQL(`SELECT ` + columns + ` FROM users WHERE id = ?`)
 	selectByIDs   = store.SQL(`SELECT ` + columns + ` FROM users WHERE id IN (?*)`)
 	selectByEmail = store.SQL(`SELECT ` + columns + `, password_hash FROM users WHERE email_index = ?`)
+	selectIDOf    = store.SQL(`SELECT COALESCE((SELECT id FROM users WHERE email_index = ?), '')`)
 	selectSecret  = store.SQL(`SELECT ` + columns + `, password_hash FROM users WHERE id = ?`)
 	insertUser    = store.SQL(`INSERT INTO users (id, email_sealed, email_index, email_verified, name_sealed,
 		locale, password_hash, roles, status, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)

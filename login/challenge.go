@@ -256,7 +256,7 @@ func (l *Logins) SendCode(ctx context.Context, by viewer.Viewer, id string, m ac
 	if w.purpose == toEnroll || m != account.Email && m != account.SMS || !slices.Contains(w.methods, m) {
 		return "", time.Time{}, notAMethod()
 	}
-	if err := l.throttle.code(ctx, w, origin.IP); err != nil {
+	if err := l.throttle.code(ctx, w, origin); err != nil {
 		return "", time.Time{}, err
 	}
 	err = l.db.Update(ctx, func(tx *store.Tx) error {
@@ -302,7 +302,8 @@ func (l *Logins) Answer(ctx context.Context, by viewer.Viewer, a Answer) (Outcom
 	if err := w.in(a.Mode); err != nil {
 		return Outcome{}, err
 	}
-	if err := l.throttle.answer(ctx, w, a.IP); err != nil {
+	taken, err := l.throttle.answer(ctx, w, a.Method, a.Origin)
+	if err != nil {
 		return Outcome{}, err
 	}
 	p, err := l.prepare(ctx, w, a)
@@ -318,7 +319,10 @@ func (l *Logins) Answer(ctx context.Context, by viewer.Viewer, a Answer) (Outcom
 	if err != nil {
 		return Outcome{}, asked("answer challenge", err)
 	}
-	return outcome, refused
+	if refused != nil {
+		return Outcome{}, refused
+	}
+	return outcome, l.throttle.giveBack(context.WithoutCancel(ctx), taken)
 }
 
 // answerTx counts a try and judges it. A refusal is committed: the try counts.

@@ -16,3 +16,12 @@ func (l *Logins) Enter(ctx context.Context, user account.User, client Client, me
 	})
 	return o, err
 }
+
+// Count is what ByPassword does about limits, without the hash.
+func (l *Logins) Count(ctx context.Context, attempt Attempt, right bool) error {
+	taken, err := l.throttle.password(ctx, attempt)
+	if err != nil || !right {
+		return err
+	}
+	return l.throttle.giveBack(ctx, taken)
+}

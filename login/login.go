@@ -84,10 +84,16 @@ func New(db *store.DB, accounts *account.Accounts, sessions *session.Sessions, l
 // wrong password; ACCOUNT_DISABLED, PASSWORD_RESET_REQUIRED and EMAIL_NOT_VERIFIED, with the right
 // password only, the last one with a fresh mail; WRONG_STATE when the account was changed meanwhile; RATE_LIMITED; UNAVAILABLE when too many sign-ins wait.
 func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, error) {
-	if err := l.throttle.password(ctx, attempt); err != nil {
+	taken, err := l.throttle.password(ctx, attempt)
+	if err != nil {
 		return Outcome{}, err
 	}
 	user, err := l.accounts.ByPassword(ctx, attempt.Email, attempt.Password)
+	if rightPassword(err) {
+		if err := l.throttle.giveBack(ctx, taken); err != nil {
+			return Outcome{}, err
+		}
+	}
 	if fault.Is(err, fault.EmailNotVerified) {
 		err = l.remind(ctx, attempt, err)
 	}
@@ -106,6 +112,13 @@ func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, erro
 		return Outcome{}, fmt.Errorf("log in: %w", err)
 	}
 	return outcome, nil
+}
+
+// rightPassword reports whether what [account.Accounts.ByPassword] says can only be said to whoever knows
+// the password.
+func rightPassword(err error) bool {
+	return err == nil || fault.Is(err, fault.EmailNotVerified) || fault.Is(err, fault.AccountDisabled) ||
+		fault.Is(err, fault.PasswordResetRequired)
 }
 
 // Register makes an account and signs its owner in. When addresses must be confirmed first, the
@@ -145,18 +158,19 @@ func (l *Logins) Register(ctx context.Context, r Registration) (Outcome, error) 
 // [account.Accounts.RequestLoginCode]. Faults: TOKEN_INVALID, TOKEN_EXPIRED, ACCOUNT_DISABLED, REQUIRED,
 // RATE_LIMITED.
 func (l *Logins) ByMail(ctx context.Context, shown account.Shown, client Client) (Outcome, error) {
-	if err := l.throttle.mailed(ctx, shown, client); err != nil {
+	taken, err := l.throttle.mailed(ctx, shown, client)
+	if err != nil {
 		return Outcome{}, err
 	}
 	var outcome Outcome
-	_, err := l.accounts.ProveLogIn(ctx, shown, client.Origin, func(tx *store.Tx, user account.User) (err error) {
+	_, err = l.accounts.ProveLogIn(ctx, shown, client.Origin, func(tx *store.Tx, user account.User) (err error) {
 		outcome, err = l.enterTx(ctx, tx, user, client, byMail)
 		return err
 	})
 	if err != nil {
 		return Outcome{}, fmt.Errorf("log in by mail: %w", err)
 	}
-	return outcome, nil
+	return outcome, l.throttle.giveBack(context.WithoutCancel(ctx), taken)
 }
 
 // remind sends the mail that confirms an address once more, as often as the limits of mails allow, and

@@ -250,36 +250,6 @@ func TestARefusalTellsAndRecordsTheSameForAKnownAndAnUnknownAddress(t *testing.T
 	})
 }
 
-func TestGuessingIsSlowedForKnownAndUnknownAddressesAlikeAndLocksNoOwnerOut(t *testing.T) {
-	h := newHouse(t, sqlite(t), account.Options{})
-	_, err := h.register("ada@example.com")
-	must(t, err)
-	must(t, h.attempt("ada@example.com", secretWord, "laptop", "192.0.2.1"))
-	must(t, h.attempt("ada@example.com", secretWord, "", "192.0.2.1"))
-	for _, email := range []string{"ada@example.com", "eve@example.com"} {
-		for i := range 20 {
-			refuse(t, fmt.Sprintf("guess %d at %s", i, email), h.attempt(email, "guess", "", fmt.Sprintf("198.51.100.%d", i)), fault.InvalidCredentials)
-		}
-		err := h.attempt(email, "guess", "", "203.0.113.1")
-		refuse(t, "one guess more at "+email, err, fault.RateLimited)
-		if f, _ := fault.As(err); f.RetryAfter != 30*time.Second {
-			t.Errorf("try again in %v, want 30 s", f.RetryAfter)
-		}
-		refuse(t, "one that names a device", h.attempt(email, "guess", "phone", "203.0.113.1"), fault.RateLimited)
-	}
-	if err := h.attempt("ada@example.com", secretWord, "laptop", "192.0.2.1"); err != nil {
-		t.Errorf("the owner on a known device: %v", err)
-	}
-	refuse(t, "the owner elsewhere", h.attempt("ada@example.com", secretWord, "", "192.0.2.1"), fault.RateLimited)
-	h.micros.Add((30 * time.Second).Microseconds())
-	if err := h.attempt("ada@example.com", secretWord, "", "192.0.2.1"); err != nil {
-		t.Errorf("the owner 30 s later: %v", err)
-	}
-	for i := range 9 { // the success has set the count back
-		refuse(t, fmt.Sprintf("slip %d", i), h.attempt("ada@example.com", "slip", "", "192.0.2.1"), fault.InvalidCredentials)
-	}
-}
-
 func TestAnAddressAndANetworkAreSlowedButNotThisMachine(t *testing.T) {
 	h := newHouse(t, sqlite(t), account.Options{})
 	limited := login.New(h.db, h.accounts, h.sessions, h.audit, limit.New(nil, limit.Options{}), login.Limits{

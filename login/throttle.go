@@ -16,10 +16,19 @@ import (
 // Limits is how often something may be tried. A rule that is zero is the default one.
 //
 // A sign-in counts three times: for the typed address, for the IP address and for its network (IPv4
-// /24, IPv6 /48). Attempts from a device that has signed in to the account before count apart, so that
-// nobody who guesses can lock the owner out. A sign-in that succeeds sets the count of its address and
-// device back. The loopback address has no limit of its own: it is this machine, or a proxy that was
+// /24, IPv6 /48). The loopback address has no limit of its own: it is this machine, or a proxy that was
 // not named as trusted and stands for everybody at once.
+//
+// # Of an address
+//
+// Attempts from a known device (the id and the browser of a sign-in of the last 90 days) count apart, so
+// that nobody who guesses can lock the owner out there; a sign-in starts that device's count afresh.
+//
+// All others are strangers and share one count, whether or not the address has an account. It comes back
+// with time alone. An attempt that shows the right password or code gives its unit back: so whoever
+// watches the count sees as much of the owner's sign-ins as of an address that nobody has. An owner on a
+// new device, or whose client names none, is a stranger, and waits while others guess; links by mail,
+// passkeys and providers do not count for the address.
 type Limits struct {
 	Identifier limit.Rule // sign-ins for an address; default: 20 at once, then one each 30 s
 	IP         limit.Rule // sign-ins from an IP address; default: 60 at once, then one a second
@@ -28,8 +37,9 @@ type Limits struct {
 	RegisterIP      limit.Rule // accounts made from an IP address; default: 20 at once, then one a minute
 	RegisterNetwork limit.Rule // accounts made from a network; default: 100 at once, then ten a minute
 
-	// Answers and codes count for the account and, apart, for each device that has signed in to it before
-	// and each session that steps up: whoever knows the password cannot use up the owner's tries.
+	// Answers and codes count for the account and, apart, for each known device and each session that steps
+	// up: whoever knows the password can neither use up the owner's tries, nor wait until the owner has set
+	// their own back. A right answer gives back what it and its code have taken.
 	Answers        limit.Rule // tries of second factors; default: 50 at once, then one each 5 min
 	AnswersNetwork limit.Rule // those from one network; default: 10 at once, then one a minute
 	Codes          limit.Rule // codes by mail and SMS; default: 20 at once, then one each 5 min
@@ -71,24 +81,24 @@ type throttle struct {
 	sessions *session.Sessions
 }
 
-// password counts a sign-in with a password. Fault: RATE_LIMITED.
-func (t throttle) password(ctx context.Context, attempt Attempt) error {
+// password counts a sign-in with a password, and returns what to give back should it be right. Fault:
+// RATE_LIMITED.
+func (t throttle) password(ctx context.Context, attempt Attempt) (taken, error) {
 	subject, err := t.subject(ctx, attempt)
 	if err != nil {
-		return fmt.Errorf("log in: %w", err)
+		return nil, fmt.Errorf("log in: %w", err)
 	}
-	requests := append(t.origin(attempt.IP, t.limits.IP, t.limits.Network),
-		limit.Request{Rule: t.limits.Identifier, Subject: subject, Cost: 1})
-	return t.count(ctx, requests)
+	own := limit.Request{Rule: t.limits.Identifier, Subject: subject, Cost: 1}
+	return taken{own}, t.count(ctx, append(t.origin(attempt.IP, t.limits.IP, t.limits.Network), own))
 }
 
 // mailed counts a sign-in by mail: by code as one with a password, since a code can be guessed; by link,
 // which cannot, for where it comes from. Fault: RATE_LIMITED.
-func (t throttle) mailed(ctx context.Context, shown account.Shown, client Client) error {
+func (t throttle) mailed(ctx context.Context, shown account.Shown, client Client) (taken, error) {
 	if shown.Token == "" {
 		return t.password(ctx, Attempt{Email: shown.Email, Client: client})
 	}
-	return t.count(ctx, t.origin(client.IP, t.limits.IP, t.limits.Network))
+	return nil, t.count(ctx, t.origin(client.IP, t.limits.IP, t.limits.Network))
 }
 
 // register counts a registration. Fault: RATE_LIMITED.
@@ -96,57 +106,84 @@ func (t throttle) register(ctx context.Context, ip netip.Addr) error {
 	return t.count(ctx, t.origin(ip, t.limits.RegisterIP, t.limits.RegisterNetwork))
 }
 
-// subject names what the attempts for an address are counted under: the address, the device if it has
-// signed in to the account before, and the last sign-in from there, so that a success starts afresh.
-// An address without an account has its own count like any other.
+// subject names what the attempts for an address are counted under: the address, and for a known device
+// the last sign-in with it. A stranger's attempt takes the same statements whether or not there is an
+// account.
 func (t throttle) subject(ctx context.Context, attempt Attempt) (string, error) {
 	identifier := t.accounts.Identifier(attempt.Email)
-	user, err := t.accounts.ByEmail(ctx, attempt.Email)
-	if fault.Is(err, fault.NotFound) {
+	if attempt.Device.ID == "" {
 		return identifier, nil
 	}
+	user, err := t.accounts.IDOf(ctx, attempt.Email)
 	if err != nil {
 		return "", err
 	}
-	last, err := t.lastOn(ctx, user.ID, attempt.Device)
-	return identifier + "/" + string(last), err
+	return t.onDevice(ctx, identifier, user, attempt.Device, attempt.Origin)
 }
 
-// lastOn returns the last sign-in of user from device if it has signed in before, else from one that
-// names none.
-func (t throttle) lastOn(ctx context.Context, user viewer.UserID, device session.Device) (viewer.SessionID, error) {
-	last, err := t.sessions.LastSignIn(ctx, user, device.ID)
-	if err == nil && last == "" && device.ID != "" { // a device not seen before
-		last, err = t.sessions.LastSignIn(ctx, user, "")
+// onDevice returns the subject that stands for user with a device: all itself, or a part of its own for one
+// that is known, from its last sign-in on.
+func (t throttle) onDevice(ctx context.Context, all string, user viewer.UserID, device session.Device, from session.Origin) (string, error) {
+	if device.ID == "" {
+		return all, nil
 	}
-	return last, err
+	last, err := t.sessions.LastFrom(ctx, user, device.ID, from)
+	if err != nil || last.IsZero() {
+		return all, err
+	}
+	return fmt.Sprintf("%s/%d", all, last.UnixMicro()), nil
 }
 
-// answer counts a try of a second factor. Fault: RATE_LIMITED.
-func (t throttle) answer(ctx context.Context, w waiting, ip netip.Addr) error {
-	return t.waiting(ctx, w, ip, t.limits.Answers, t.limits.AnswersNetwork)
+// answer counts a try of a second factor by m, and returns what to give back should it be right: the try,
+// and the code that was sent for it. Fault: RATE_LIMITED.
+func (t throttle) answer(ctx context.Context, w waiting, m account.Method, from session.Origin) (taken, error) {
+	try, err := t.waiting(ctx, w, from, t.limits.Answers, t.limits.AnswersNetwork)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.count(ctx, try); err != nil || m != w.codeBy {
+		return try, err
+	}
+	code, err := t.waiting(ctx, w, from, t.limits.Codes, t.limits.CodesNetwork)
+	return append(try, code...), err
 }
 
 // code counts a code that is asked for. Fault: RATE_LIMITED.
-func (t throttle) code(ctx context.Context, w waiting, ip netip.Addr) error {
-	return t.waiting(ctx, w, ip, t.limits.Codes, t.limits.CodesNetwork)
+func (t throttle) code(ctx context.Context, w waiting, from session.Origin) error {
+	codes, err := t.waiting(ctx, w, from, t.limits.Codes, t.limits.CodesNetwork)
+	if err != nil {
+		return err
+	}
+	return t.count(ctx, codes)
 }
 
-// waiting counts something about a challenge: for the session that steps up, or for the account and the
-// device as sign-ins are, in all and from this network.
-func (t throttle) waiting(ctx context.Context, w waiting, ip netip.Addr, all, perNetwork limit.Rule) error {
+// waiting is the counts of something about a challenge: for the session that steps up, or for the account
+// and the device as sign-ins are, in all and from this network.
+func (t throttle) waiting(ctx context.Context, w waiting, from session.Origin, all, perNetwork limit.Rule) ([]limit.Request, error) {
 	subject := string(w.session)
 	if w.purpose != toStepUp {
-		last, err := t.lastOn(ctx, w.user, w.Device)
-		if err != nil {
-			return fmt.Errorf("count answer: %w", err)
+		var err error
+		if subject, err = t.onDevice(ctx, string(w.user), w.user, w.Device, from); err != nil {
+			return nil, fmt.Errorf("count answer: %w", err)
 		}
-		subject = string(w.user) + "/" + string(last)
 	}
-	return t.count(ctx, []limit.Request{
+	return []limit.Request{
 		{Rule: all, Subject: subject, Cost: 1},
-		{Rule: perNetwork, Subject: subject + "/" + session.Network(ip), Cost: 1},
-	})
+		{Rule: perNetwork, Subject: subject + "/" + session.Network(from.IP), Cost: 1},
+	}, nil
+}
+
+// taken is what an attempt has taken of counts that a right one leaves as they were.
+type taken []limit.Request
+
+// giveBack returns what was taken: the attempt was right.
+func (t throttle) giveBack(ctx context.Context, back taken) error {
+	for _, r := range back {
+		if err := t.limiter.GiveBack(ctx, r.Rule, r.Subject, r.Cost); err != nil {
+			return fmt.Errorf("give attempt back: %w", err)
+		}
+	}
+	return nil
 }
 
 // origin is the counts of where an attempt comes from.

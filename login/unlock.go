@@ -8,11 +8,14 @@ import (
 	"gatehouse/audit"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/viewer"
+	"gatehouse/session"
 )
 
-// Unlock forgets the failed attempts to sign in to the account id, from devices that it knows and from
-// others, so that its owner need not wait. by is an administrator. The counts of addresses and networks
-// stay: they are not the account's. Faults: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND.
+// Unlock forgets the failed attempts to sign in to the account id, from devices that are signed in and
+// from strangers, so that its owner need not wait. by is an administrator. The counts of IP addresses and
+// networks stay: they are not the account's. Nothing else sets the strangers' count back, and this tells
+// somebody who guesses at that moment that the address has an account. Faults: UNAUTHENTICATED,
+// FORBIDDEN, NOT_FOUND.
 func (l *Logins) Unlock(ctx context.Context, by viewer.Viewer, id viewer.UserID) error {
 	if err := by.SignedIn(); err != nil {
 		return err
@@ -24,16 +27,12 @@ func (l *Logins) Unlock(ctx context.Context, by viewer.Viewer, id viewer.UserID)
 	if err != nil {
 		return err
 	}
-	devices := map[string]bool{"": true}
 	sessions, err := l.sessions.List(ctx, by, id)
 	if err != nil {
 		return fmt.Errorf("unlock %s: %w", id, err)
 	}
-	for _, s := range sessions {
-		devices[s.Device.ID] = true
-	}
-	for device := range devices {
-		if err := l.throttle.forget(ctx, user, device); err != nil {
+	for _, s := range append(sessions, session.Session{}) { // one without a device: the strangers
+		if err := l.throttle.forget(ctx, user, s.Device, session.Origin{Agent: s.Agent}); err != nil {
 			return fmt.Errorf("unlock %s: %w", id, err)
 		}
 	}
@@ -43,12 +42,11 @@ func (l *Logins) Unlock(ctx context.Context, by viewer.Viewer, id viewer.UserID)
 	return l.audit.Record(ctx, audit.Event{Action: audit.AccountUnlocked, By: by, Subject: id})
 }
 
-// forget gives the attempts at user's address from a device back.
-func (t throttle) forget(ctx context.Context, user account.User, device string) error {
-	last, err := t.sessions.LastSignIn(ctx, user.ID, device)
+// forget gives the attempts at user's address from a device back, or from strangers by none.
+func (t throttle) forget(ctx context.Context, user account.User, device session.Device, from session.Origin) error {
+	subject, err := t.onDevice(ctx, t.accounts.Identifier(user.Email), user.ID, device, from)
 	if err != nil {
 		return err
 	}
-	subject := t.accounts.Identifier(user.Email) + "/" + string(last)
 	return t.limiter.Reset(ctx, t.limits.Identifier, subject)
 }

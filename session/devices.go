@@ -46,6 +46,22 @@ func (s *Sessions) RecognizeTx(ctx context.Context, tx *store.Tx, user viewer.Us
 	return Recognition{New: true, Recent: seen.recent + 1}, nil
 }
 
+// LastFrom returns when user last signed in with the device and browser of at, or the zero time if it was
+// not within 90 days. It takes as long whether or not there is such a user, or such a device.
+func (s *Sessions) LastFrom(ctx context.Context, user viewer.UserID, deviceID string, at Origin) (time.Time, error) {
+	last, err := store.One(ctx, s.db, selectLastFrom, func(scan store.Scan) (last time.Time, err error) {
+		err = scan(store.Time(&last))
+		return last, err
+	}, user, markOf(deviceID, at.Agent))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read last sign-in of %s: %w", user, err)
+	}
+	if s.now().Sub(last) >= knownFor {
+		return time.Time{}, nil
+	}
+	return last, nil
+}
+
 // known is what the table says of a user's devices, and of the one in question.
 type known struct {
 	all, recent int

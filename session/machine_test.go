@@ -384,7 +384,7 @@ func TestAnImpersonationIsLimitedAndEndsWithItsActor(t *testing.T) {
 			t.Errorf("the tokens are %+v", tokens)
 		}
 		h.refuse("all sessions of the person", h.sessions.RevokeAll(t.Context(), v, person), fault.Forbidden)
-		if last, err := h.sessions.LastSignIn(t.Context(), person, ""); err != nil || last != "" {
+		if last, err := h.sessions.LastFrom(t.Context(), person, "", Origin{}); err != nil || !last.IsZero() {
 			t.Errorf("an impersonation counts as a sign-in of the person: %s, %v", last, err)
 		}
 		h.update(func(tx *store.Tx) error {

@@ -49,19 +49,6 @@ func (s *Sessions) ByUsers(ctx context.Context, users []viewer.UserID) (map[view
 	return byUser, nil
 }
 
-// LastSignIn returns the newest session that user began from the device named deviceID, ended ones
-// included, or "" when there is none; "" is the device of clients that name none.
-func (s *Sessions) LastSignIn(ctx context.Context, user viewer.UserID, deviceID string) (viewer.SessionID, error) {
-	last, err := store.One(ctx, s.db, selectLastOn, func(scan store.Scan) (id viewer.SessionID, err error) {
-		err = scan(store.Text(&id))
-		return id, err
-	}, user, cut(deviceID, maxDevice))
-	if err != nil {
-		return "", fmt.Errorf("read last sign-in of %s: %w", user, err)
-	}
-	return last, nil
-}
-
 // AllOf returns the newest 1,000 sessions of user, ended ones included, that are still kept, newest
 // first. The caller checks who may see them.
 func (s *Sessions) AllOf(ctx context.Context, user viewer.UserID) ([]Session, error) {

@@ -334,20 +334,6 @@ func TestExpiredSessionsAreForgottenADayLater(t *testing.T) {
 	})
 }
 
-func TestTheLastSignInFromADeviceIsKnown(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, h *house) {
-		user := h.user()
-		h.start(Start{User: user, Device: Device{ID: "laptop"}})
-		laptop := h.start(Start{User: user, Device: Device{ID: "laptop"}})
-		none := h.start(Start{User: user})
-		for device, want := range map[string]viewer.SessionID{"laptop": laptop.Session.ID, "": none.Session.ID, "phone": ""} {
-			if got, err := h.sessions.LastSignIn(t.Context(), user, device); err != nil || got != want {
-				t.Errorf("from %q: %q, %v; want %q", device, got, err, want)
-			}
-		}
-	})
-}
-
 func TestOnlyTheNetworkOfAnAddressIsKept(t *testing.T) {
 	for address, want := range map[string]string{
 		"192.0.2.77":        "192.0.2.0/24",

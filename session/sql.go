@@ -34,9 +34,7 @@ var (
 	selectAllOf = store.SQL(`SELECT ` + sessionColumns + ` FROM sessions s WHERE s.user_id = ? ORDER BY s.id DESC LIMIT 1000`)
 	selectLive  = store.SQL(`SELECT id FROM sessions
 		WHERE (user_id = ? OR actor_id = ?) AND revoked_at IS NULL AND id <> ?`)
-	selectActing = store.SQL(`SELECT id FROM sessions WHERE actor_id = ? AND revoked_at IS NULL`)
-	selectLastOn = store.SQL(`SELECT max(id) FROM sessions
-		WHERE user_id = ? AND COALESCE(device_id, '') = ? AND actor_id IS NULL`)
+	selectActing   = store.SQL(`SELECT id FROM sessions WHERE actor_id = ? AND revoked_at IS NULL`)
 	markSeen       = store.SQL(`UPDATE sessions SET last_seen_at = ?, network = ? WHERE id = ? AND last_seen_at <= ?`)
 	elevateSession = store.SQL(`UPDATE sessions SET level = ?, methods = ?, auth_time = ?
 		WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`)
@@ -59,6 +57,7 @@ var (
 var (
 	selectKnown = store.SQL(`SELECT count(*), max(CASE WHEN mark = ? THEN last_seen_at END),
 		count(CASE WHEN first_seen_at > ? THEN 1 END) FROM known_devices WHERE user_id = ?`)
+	selectLastFrom = store.SQL(`SELECT (SELECT last_seen_at FROM known_devices WHERE user_id = ? AND mark = ?)`)
 	rememberDevice = store.SQL(`INSERT INTO known_devices (user_id, mark, first_seen_at, last_seen_at)
 		VALUES (?, ?, ?, ?)
 		ON CONFLICT (user_id, mark) DO UPDATE SET last_seen_at = excluded.last_seen_at,

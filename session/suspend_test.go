@@ -358,6 +358,45 @@ func TestOnlyADeviceThatIsNewToAKnownPersonIsNew(t *testing.T) {
 	})
 }
 
+func TestTheLastSignInWithADeviceIsKnownFor90Days(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		user, chrome := h.user(), Origin{Agent: chrome}
+		sign := func(device string) time.Time {
+			h.clock.advance(time.Minute)
+			h.update(func(tx *store.Tx) error {
+				_, err := h.sessions.RecognizeTx(t.Context(), tx, user, device, chrome)
+				return err
+			})
+			return h.clock.now()
+		}
+		last := func(user viewer.UserID, device string, at Origin) time.Time {
+			t.Helper()
+			got, err := h.sessions.LastFrom(t.Context(), user, device, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		sign("laptop")
+		none, laptop := sign(""), sign("laptop")
+		for what, c := range map[string]struct{ got, want time.Time }{
+			"laptop":          {last(user, "laptop", chrome), laptop},
+			"no device":       {last(user, "", chrome), none},
+			"another device":  {last(user, "phone", chrome), time.Time{}},
+			"another browser": {last(user, "laptop", Origin{Agent: firefox}), time.Time{}},
+			"another user":    {last("", "laptop", chrome), time.Time{}},
+		} {
+			if got, want := c.got.UnixMicro(), c.want.UnixMicro(); got != want {
+				t.Errorf("%s: %v, want %v", what, c.got, c.want)
+			}
+		}
+		h.clock.advance(knownFor)
+		if got := last(user, "laptop", chrome); !got.IsZero() {
+			t.Errorf("90 days later: %v", got)
+		}
+	})
+}
+
 func TestOfOnePersonABoundedNumberOfDevicesIsKnown(t *testing.T) {
 	h := newHouse(t, sqlite(t))
 	user, other := h.user(), h.user()

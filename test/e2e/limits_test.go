@@ -70,7 +70,7 @@ func TestOfAThousandParallelAttemptsOverTwoServersExactlyTheAllowedNumberGetThro
 	unknown := d.seen.email()
 	words := map[string]string{}
 	for email, left := range map[string]int{
-		owner.email: 19, // the device was a stranger when the owner signed in with it
+		owner.email: 20, // as if nobody had ever signed in
 		unknown:     20,
 	} { // each guess comes from an address and network of its own
 		var mu sync.Mutex
