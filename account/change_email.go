@@ -30,7 +30,7 @@ func (a *Accounts) RequestEmailChange(ctx context.Context, by viewer.Viewer, fre
 	if f, ok := fault.As(err); ok {
 		return fault.New(f.Code, "newEmail", f.Message)
 	}
-	if err := a.countMail(ctx, email, from); err != nil {
+	if err := a.countMail(ctx, email, notify.EmailChangeConfirm, from); err != nil {
 		return err
 	}
 	w := wish{Kind: notify.EmailChangeConfirm, Email: email, User: by.User, Network: session.Network(from.IP)}

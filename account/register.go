@@ -51,7 +51,7 @@ func (a *Accounts) Prepare(ctx context.Context, r Registration) (Newcomer, error
 	if err != nil {
 		return Newcomer{}, busy("register", err)
 	}
-	mail, err := a.limiter.Allow(ctx, a.o.MailLimits.Address, a.Identifier(user.Email), 1)
+	mail, err := a.limiter.AllowAll(ctx, a.byAddress(user.Email, notify.VerifyEmail)...)
 	if err != nil {
 		return Newcomer{}, fmt.Errorf("register: %w", err)
 	}

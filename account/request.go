@@ -45,11 +45,16 @@ type wish struct {
 // wishPlace is the additional data of sealed wishes.
 const wishPlace = "jobs/sendProof"
 
-// MailLimits is how often somebody may ask for a mail, for all kinds together. A rule that is zero is
-// the default one. It counts for each address, whether or not it has an account, for the IP address
-// and for its network; the loopback address has no limit of its own.
+// MailLimits is how often somebody may ask for a mail. A rule that is zero is the default one. It counts
+// for each address, whether or not it has an account: what the mail is for by itself, and all together;
+// for the IP address and for its network. The loopback address has no limit of its own.
+//
+// There are three things to ask for: to confirm an address (by registering, by asking again, by changing
+// to it), to reset a password, and to sign in. Whoever uses up two of them leaves the third at least 2
+// mails at once, then one each 20 minutes: what Address grants beyond twice Purpose.
 type MailLimits struct {
-	Address limit.Rule // default: 5 at once, then one each 10 minutes
+	Purpose limit.Rule // to an address for one purpose; default: 5 at once, then one each 10 minutes
+	Address limit.Rule // to an address in all; default: 12 at once, then one each 4 minutes
 	IP      limit.Rule // default: 20 at once, then one each 2 minutes
 	Network limit.Rule // default: 60 at once, then one each 40 seconds
 	// Tries is how often links and codes are looked at, from an IP address; default: 30 at once, then
@@ -62,7 +67,8 @@ func (l MailLimits) withDefaults() MailLimits {
 		set      *limit.Rule
 		standard limit.Rule
 	}{
-		{&l.Address, limit.Rule{Name: "mail-address", Limit: 6, Per: time.Hour, Burst: 5}},
+		{&l.Purpose, limit.Rule{Name: "mail-purpose", Limit: 6, Per: time.Hour, Burst: 5}},
+		{&l.Address, limit.Rule{Name: "mail-address", Limit: 15, Per: time.Hour, Burst: 12}},
 		{&l.IP, limit.Rule{Name: "mail-ip", Limit: 30, Per: time.Hour, Burst: 20}},
 		{&l.Network, limit.Rule{Name: "mail-network", Limit: 90, Per: time.Hour, Burst: 60}},
 		{&l.Tries, limit.Rule{Name: "proof-ip", Limit: 30, Per: time.Minute, Burst: 30}},
@@ -107,7 +113,7 @@ func (a *Accounts) request(ctx context.Context, w wish, from session.Origin) err
 	if err != nil {
 		return err
 	}
-	if err := a.countMail(ctx, email, from); err != nil {
+	if err := a.countMail(ctx, email, w.Kind, from); err != nil {
 		return err
 	}
 	w.Email, w.Network = email, session.Network(from.IP)
@@ -140,12 +146,27 @@ func (a *Accounts) requestTx(ctx context.Context, tx *store.Tx, w wish) error {
 	return err
 }
 
-// countMail counts a mail to email. Fault: RATE_LIMITED.
-func (a *Accounts) countMail(ctx context.Context, email string, from session.Origin) error {
-	limits := a.o.MailLimits
-	requests := append(byOrigin(from.IP, limits.IP, limits.Network),
-		limit.Request{Rule: limits.Address, Subject: a.Identifier(email), Cost: 1})
-	return a.count(ctx, requests)
+// countMail counts a mail of kind to email. Fault: RATE_LIMITED.
+func (a *Accounts) countMail(ctx context.Context, email string, kind notify.Kind, from session.Origin) error {
+	origin := byOrigin(from.IP, a.o.MailLimits.IP, a.o.MailLimits.Network)
+	return a.count(ctx, append(origin, a.byAddress(email, kind)...))
+}
+
+// byAddress is the counts of a mail of kind to an address. They go by what was asked for, never by what
+// the owner of the address is then told: that depends on whether there is one.
+func (a *Accounts) byAddress(email string, kind notify.Kind) []limit.Request {
+	purpose := ToVerifyEmail // a newcomer's, and one that somebody changes to
+	switch kind {
+	case notify.PasswordReset:
+		purpose = ToResetPassword
+	case notify.LoginCode:
+		purpose = ToLogIn
+	}
+	identifier := a.Identifier(email)
+	return []limit.Request{
+		{Rule: a.o.MailLimits.Purpose, Subject: identifier + "/" + string(purpose), Cost: 1},
+		{Rule: a.o.MailLimits.Address, Subject: identifier, Cost: 1},
+	}
 }
 
 // countTry counts a look at a link or a code. Fault: RATE_LIMITED.
