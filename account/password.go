@@ -74,20 +74,6 @@ func (a *Accounts) HasPassword(ctx context.Context, reader store.Reader, id view
 	return r.hash != "", nil
 }
 
-// UnchangedTx keeps user, whom ByPassword has returned, from being changed until tx ends: a session
-// that begins in tx is then ended by whatever change comes next. Fault: WRONG_STATE when the password,
-// the roles or the status were changed since.
-func (a *Accounts) UnchangedTx(ctx context.Context, tx *store.Tx, user User) error {
-	version, err := store.One(ctx, tx, lockVersion, store.Value[int64], user.ID)
-	if err != nil {
-		return fmt.Errorf("lock account %s: %w", user.ID, err)
-	}
-	if version != user.version {
-		return fault.New(fault.WrongState, "", "The account was changed a moment ago. Sign in again.")
-	}
-	return nil
-}
-
 // verify costs one hash, whether or not r has a password.
 func (a *Accounts) verify(ctx context.Context, r secretRow, secret string) (right, outdated bool, err error) {
 	if r.hash == "" {

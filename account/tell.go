@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"gatehouse/audit"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
@@ -38,4 +39,22 @@ func (a *Accounts) TellTx(ctx context.Context, tx *store.Tx, user viewer.UserID,
 		return fmt.Errorf("tell %s: %w", user, err)
 	}
 	return a.PostTx(ctx, tx, m)
+}
+
+// tellFactorTx records what happened to a factor and tells its owner.
+func (a *Accounts) tellFactorTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, user User, f Factor, action audit.Action, kind notify.Kind) error {
+	err := a.audit.RecordTx(ctx, tx, audit.Event{
+		Action: action, By: by, Subject: user.ID, Session: by.Session,
+		Details: map[string]string{"kind": string(f.Kind), "factor": string(f.ID)},
+	})
+	if err != nil {
+		return err
+	}
+	return a.PostTx(ctx, tx, a.messageTo(user, notify.Message{Kind: kind, Factor: f.Name, At: a.now()}))
+}
+
+// messageTo addresses m to the mail address of user.
+func (a *Accounts) messageTo(user User, m notify.Message) notify.Message {
+	m.To, m.Name, m.Locale = user.Email, user.Name, user.Locale
+	return m
 }
