@@ -421,7 +421,7 @@ type ComplexityRoot struct {
 		StartOAuth                 func(childComplexity int, input StartOAuthInput) int
 		StartPasskeyLogin          func(childComplexity int, input *StartPasskeyLoginInput) int
 		StartPasskeyRegistration   func(childComplexity int, input *StartPasskeyRegistrationInput) int
-		StepUp                     func(childComplexity int) int
+		StepUp                     func(childComplexity int, input *StepUpInput) int
 		UndoEmailChange            func(childComplexity int, input UndoEmailChangeInput) int
 		UnlinkIdentity             func(childComplexity int, input UnlinkIdentityInput) int
 		UnlockUser                 func(childComplexity int, input UnlockUserInput) int
@@ -2525,7 +2525,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			break
 		}
 
-		return e.ComplexityRoot.Mutation.StepUp(childComplexity), true
+		args, err := ec.field_Mutation_stepUp_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.StepUp(childComplexity, args["input"].(*StepUpInput)), true
 	case "Mutation.undoEmailChange":
 		if e.ComplexityRoot.Mutation.UndoEmailChange == nil {
 			break
@@ -4603,7 +4608,7 @@ extend type User {
 }
 
 extend type Mutation {
-  "Answers a challenge. A right answer signs the person in or, after stepUp, raises the session that asks."
+  "Answers a challenge. A right answer signs the person in or, after stepUp, raises the session that asks; of a suspended session it gives a fresh pair of tokens, and what was out before is void."
   verifyMfa(
     "The answer."
     input: VerifyMfaInput!
@@ -4613,8 +4618,11 @@ extend type Mutation {
     "For which challenge, and how."
     input: SendMfaCodeInput!
   ): SendMfaCodePayload! @public
-  "Asks for a proof of who one is, by a second factor or, for an account without one, by password. Answer with verifyMfa within the session."
-  stepUp: StepUpPayload! @auth
+  "Asks for a proof of who one is, by a second factor or, for an account without one, by password, or by a code by mail where it has none. Answer with verifyMfa within the session. In a suspended session it is the way back: nothing else works there but to sign in again."
+  stepUp(
+    "How a suspended session is shown whose access token has expired."
+    input: StepUpInput
+  ): StepUpPayload! @public
   "Begins to add an authenticator app. It counts once confirmTotp has seen its first code, within 15 minutes."
   enrollTotp(
     "The app."
@@ -4669,6 +4677,12 @@ extend type Mutation {
   ): RevokeTrustedDevicePayload! @auth
 }
 
+"Which suspended session asks, when its access token has expired."
+input StepUpInput {
+  "The session's refresh token, sent without an access token. Left out in cookie mode, where it is a cookie. It is not used up."
+  refreshToken: String
+}
+
 "An answer to a challenge."
 input VerifyMfaInput {
   "The challenge's id."
@@ -4681,6 +4695,8 @@ input VerifyMfaInput {
   passkeyResponse: JSON
   "Whether to ask for no second factor on this device for 30 days."
   trustDevice: Boolean = false
+  "As for stepUp: the refresh token of a suspended session whose access token has expired."
+  refreshToken: String
 }
 
 "What verifyMfa did."
@@ -4699,6 +4715,8 @@ input SendMfaCodeInput {
   challengeId: ID!
   "How: SMS or EMAIL."
   method: MfaMethod!
+  "As for stepUp: the refresh token of a suspended session whose access token has expired."
+  refreshToken: String
 }
 
 "What sendMfaCode did."
