@@ -160,7 +160,7 @@ func (p *linkPages) enter(w http.ResponseWriter, r *http.Request, token string) 
 	if proof.Detail.Mode != session.Cookie {
 		return "", fault.New(fault.WrongState, "", "Enter the code where you asked for this mail.")
 	}
-	entry, err := p.app.logins.ByMail(r.Context(), account.Shown{Token: token}, login.Client{Origin: from, Mode: session.Cookie})
+	entry, err := p.app.logins.ByLink(r.Context(), token, login.Client{Origin: from, Mode: session.Cookie, Trust: jar{r, w}.Device()})
 	if err != nil {
 		return "", err
 	}
