@@ -289,9 +289,7 @@ func (a *Accounts) tellOfIdentityTx(ctx context.Context, tx *store.Tx, kind noti
 	if !user.Verified {
 		return nil
 	}
-	return a.PostTx(ctx, tx, notify.Message{
-		Kind: kind, To: user.Email, Name: user.Name, Locale: user.Locale, Provider: title, At: a.now(),
-	})
+	return a.warnTx(ctx, tx, user, notify.Message{Kind: kind, Provider: title})
 }
 
 // subjectIndex is the keyed hash by which an identity is found. The length keeps ("ab", "c") and

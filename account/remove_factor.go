@@ -86,28 +86,18 @@ func (a *Accounts) ResetFactorsTx(ctx context.Context, tx *store.Tx, by viewer.V
 	if err := a.changedTx(ctx, tx, id); err != nil {
 		return err
 	}
-	for _, r := range rows {
+	removed := make([]notify.Message, len(rows))
+	for i, r := range rows {
 		factor, err := a.openFactor(r)
 		if err != nil {
 			return err
 		}
-		if err := a.PostTx(ctx, tx, a.messageTo(user, notify.Message{Kind: notify.FactorRemoved, Factor: factor.Name, At: a.now()})); err != nil {
-			return err
-		}
+		removed[i] = notify.Message{Kind: notify.FactorRemoved, Factor: factor.Name}
+	}
+	if err := a.warnTx(ctx, tx, user, removed...); err != nil {
+		return err
 	}
 	return a.audit.RecordTx(ctx, tx, audit.Event{Action: audit.FactorsReset, By: by, Subject: id})
-}
-
-// dropFreshFactorsTx deletes what was added in the time in which an owner can say "this was not me", and
-// takes the trust from all devices: whoever was in the account must not keep a key of their own.
-func (a *Accounts) dropFreshFactorsTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
-	since := store.At(a.now().Add(-terms[ToDisown]))
-	for _, q := range []*store.Query{deleteFreshFactors, deleteFreshRecoveryCodes} {
-		if _, err := tx.Exec(ctx, q, user, since); err != nil {
-			return fmt.Errorf("drop fresh factors of %s: %w", user, err)
-		}
-	}
-	return a.ForgetDevicesTx(ctx, tx, user)
 }
 
 // dropFactorsTx deletes all by which user could answer a challenge, and what spares them one.
