@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/oauth2"
 )
 
 // User agents as browsers send them.
@@ -382,5 +384,38 @@ func TestInCookieModeAStepUpSetsFreshCookiesAlsoWhenTheAccessCookieIsGone(t *tes
 		foreign := &browser{b.client.with("Origin", "https://evil.example"), maps.Clone(b.cookies)}
 		_, a := try(t, foreign, "stepUp", challengeFields, nil)
 		refused(t, "a page of another site", a, "UNAUTHENTICATED")
+	})
+}
+
+func TestTheOwnerIsToldOfANewKeyAndNotMeEndsIt(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.person()
+		_, key := c.apiKey("jobs:run")
+		id, secret := c.service("jobs:run")
+		there := last(d.servers)
+		if !key.at(there).holds() {
+			t.Fatal("the key is no good")
+		}
+		made := d.await(1, "apiKeyCreated", c.email)
+		if !strings.Contains(made.Text, "of a test") || !strings.Contains(made.Link, "/links/not-me?token=") {
+			t.Errorf("the mail says %q with the link %s", made.Text, made.Link)
+		}
+		if told := d.await(1, "serviceSecretCreated", c.email); told.token() == "" || told.token() == made.token() {
+			t.Errorf("the other mail has the link %s", told.Link)
+		}
+		if opened := c.page(http.MethodGet, made.Link, nil); opened.status != http.StatusOK || !key.holds() || !c.signedIn() {
+			t.Errorf("a look, as a mail scanner takes it, has acted: %d", opened.status)
+		}
+		if _, pressed := c.press(made, nil); pressed.status != http.StatusOK {
+			t.Fatalf("pressed: %d %s", pressed.status, pressed.body)
+		}
+		until(t, time.Second, "the key or the session goes on", func() bool { return !key.at(there).holds() && !c.at(there).signedIn() })
+		_, err := c.at(there).grants(id, secret, oauth2.AuthStyleInHeader)
+		refusedGrant(t, "the secret of the service account", err, http.StatusUnauthorized, "invalid_client")
+		if a := c.knock(); a.userError() != "PASSWORD_RESET_REQUIRED" {
+			t.Errorf("the password: %v", a)
+		}
+		d.await(1, "passwordReset", c.email)
 	})
 }
