@@ -172,20 +172,33 @@ func (a *Accounts) keptForTx(ctx context.Context, tx *store.Tx, email string, as
 // mails a link to choose another password: somebody else knows the old one. Ways back that were given
 // since, and so to the thief, are worthless. Faults: TOKEN_INVALID, TOKEN_EXPIRED, RATE_LIMITED.
 func (a *Accounts) UndoEmailChange(ctx context.Context, token string, from session.Origin) (User, error) {
-	return a.prove(ctx, ToUndoEmail, Shown{Token: token}, from, func(tx *store.Tx, user User, p Proof) error {
-		if _, err := tx.Exec(ctx, forgetLater, user.ID, store.At(p.createdAt), p.ID); err != nil {
-			return fmt.Errorf("forget proofs of %s: %w", user.ID, err)
-		}
-		if err := a.setEmailTx(ctx, tx, user.ID, p.Detail.Email); err != nil {
-			return err
-		}
-		user, err := a.userTx(ctx, tx, user.ID)
+	return a.prove(ctx, ToUndoEmail, Shown{Token: token}, from, func(tx *store.Tx, _ User, p Proof) error {
+		user, err := a.takeBackTx(ctx, tx, p)
 		if err != nil {
 			return err
 		}
-		return a.secureTx(ctx, tx, user, audit.Event{
-			Action: audit.EmailRestored, By: viewer.Viewer{User: user.ID}, Subject: user.ID, Network: session.Network(from.IP),
-			Details: map[string]string{"to": a.Identifier(user.Email)},
-		})
+		return a.secureTx(ctx, tx, user, a.restored(user, session.Network(from.IP)))
 	})
+}
+
+// takeBackTx puts the address of p, a proof of ToUndoEmail, back, and forgets what was proved since.
+func (a *Accounts) takeBackTx(ctx context.Context, tx *store.Tx, p Proof) (User, error) {
+	if _, err := tx.Exec(ctx, forgetLater, p.User, store.At(p.createdAt), p.ID); err != nil {
+		return User{}, fmt.Errorf("forget proofs of %s: %w", p.User, err)
+	}
+	if _, err := tx.Exec(ctx, useProof, store.At(a.now()), p.ID); err != nil {
+		return User{}, fmt.Errorf("use proof: %w", err)
+	}
+	if err := a.setEmailTx(ctx, tx, p.User, p.Detail.Email); err != nil {
+		return User{}, err
+	}
+	return a.userTx(ctx, tx, p.User)
+}
+
+// restored is that user has got an address back.
+func (a *Accounts) restored(user User, network string) audit.Event {
+	return audit.Event{
+		Action: audit.EmailRestored, By: viewer.Viewer{User: user.ID}, Subject: user.ID, Network: network,
+		Details: map[string]string{"to": a.Identifier(user.Email)},
+	}
 }

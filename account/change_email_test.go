@@ -209,16 +209,43 @@ func TestWhoWasNotMeShutsTheAccountAndItsOwnerGetsTheWayBack(t *testing.T) {
 	})
 }
 
-func TestTheLinkOfAMailToAnAddressThatWasLeftStillSaysNotMe(t *testing.T) {
+func TestNotMeAtAnAddressThatAThiefHasLeftTakesItBack(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		h.mailing(account.Options{})
+		ada, thief, lives := h.settledAda()
+		must(t, h.accounts.ChangePassword(t.Context(), thief, adasPassword, "Thieves' password 1"))
+		notMe := token(h.mail(notify.PasswordChanged, adasEmail))
+		undo := h.move(thief, adasEmail, "thief@example.com")
+		must(t, h.accounts.ChangePassword(t.Context(), thief, "Thieves' password 1", "Thieves' password 2"))
+		thiefs := token(h.mail(notify.PasswordChanged, "thief@example.com"))
+		user, err := h.accounts.Disown(t.Context(), notMe, home)
+		if err != nil || lives() || user.Email != adasEmail || user.ID != ada.ID {
+			t.Fatalf("got %+v, %v; the thief's session lives: %v", user, err, lives())
+		}
+		h.mail(notify.PasswordReset, adasEmail) // and none to the thief
+		_, err = h.accounts.Disown(t.Context(), thiefs, home)
+		refuse(t, "the thief says \"not me\"", err, fault.TokenInvalid, "token")
+		_, err = h.accounts.UndoEmailChange(t.Context(), undo, home)
+		refuse(t, "the way back once more", err, fault.TokenInvalid, "token")
+		h.settled()
+		for _, kind := range h.box.Arrived() {
+			t.Errorf("a %s came too", kind)
+		}
+	})
+}
+
+func TestNotMeAtAnAddressThatWasNeverConfirmedShutsTheAccountAndDoesNotTakeItBack(t *testing.T) {
 	h := newHouse(t, sqlite(t))
 	h.mailing(account.Options{})
-	_, thief, lives := h.settledAda()
-	must(t, h.accounts.ChangePassword(t.Context(), thief, adasPassword, "Thieves' password 1"))
+	by, lives := h.login(h.ada())
+	must(t, h.accounts.ChangePassword(t.Context(), by, adasPassword, "Difference engine no. 2"))
 	notMe := token(h.mail(notify.PasswordChanged, adasEmail))
-	h.move(thief, adasEmail, "thief@example.com")
-	must(t, h.accounts.ChangePassword(t.Context(), thief, "Thieves' password 1", "Thieves' password 2"))
-	if _, err := h.accounts.Disown(t.Context(), notMe, home); err != nil || lives() {
-		t.Errorf("refused (%v), or the thief's session lives on", err)
+	must(t, h.accounts.RequestEmailChange(t.Context(), by, "countess@example.com", "", home))
+	_, err := h.accounts.ConfirmEmailChange(t.Context(), viewer.Viewer{}, token(h.mail(notify.EmailChangeConfirm, "countess@example.com")), "", home)
+	must(t, err)
+	user, err := h.accounts.Disown(t.Context(), notMe, home)
+	if err != nil || lives() || user.Email != "countess@example.com" {
+		t.Errorf("got %+v, %v; the session lives: %v", user, err, lives())
 	}
 }
 

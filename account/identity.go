@@ -14,7 +14,6 @@ import (
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
-	"gatehouse/session"
 )
 
 // IdentityID names an identity, "idn_…".
@@ -264,24 +263,6 @@ func (a *Accounts) KeepProfile(ctx context.Context, identity Identity, profile P
 	return identity, nil
 }
 
-// LockByEmailTx is LockTx for the account of an address.
-func (a *Accounts) LockByEmailTx(ctx context.Context, tx *store.Tx, email string) (User, error) {
-	user, _, err := a.lockTx(ctx, tx, selectLockedByEmail, a.emailIndex(email))
-	return user, err
-}
-
-func (a *Accounts) lockTx(ctx context.Context, tx *store.Tx, q *store.Query, key any) (user User, hasPassword bool, err error) {
-	r, err := store.One(ctx, tx, q, scanSecret, key)
-	if errors.Is(err, store.ErrNotFound) {
-		return User{}, false, fault.Missing("user")
-	}
-	if err != nil {
-		return User{}, false, fmt.Errorf("lock account: %w", err)
-	}
-	user, err = a.open(r.row)
-	return user, r.hash != "", err
-}
-
 // PrepareFederated returns the account of a newcomer whom a provider has presented: without a password,
 // confirmed if the provider has verified the address. A name or language that we would not take is left
 // out. Faults: those of the address, at email.
@@ -302,51 +283,13 @@ func (a *Accounts) PrepareFederated(f Federated) (Newcomer, error) {
 	return Newcomer{user: user, index: a.emailIndex(user.Email)}, nil
 }
 
-// dropWaysInTx deletes all that lets somebody into the account of user, save the password.
-func (a *Accounts) dropWaysInTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
-	if _, err := tx.Exec(ctx, deleteIdentities, user); err != nil {
-		return fmt.Errorf("drop identities of %s: %w", user, err)
-	}
-	if err := a.dropFactorsTx(ctx, tx, user); err != nil {
-		return err
-	}
-	return a.sessions.EndMachinesTx(ctx, tx, viewer.Viewer{User: user}, user, time.Time{})
-}
-
-// ReclaimTx hands an account whose address nobody had confirmed to the person who has now proved that
-// the address is theirs: somebody else may have made it and wait inside. Password, name and
-// sessions go, and all other ways in. user is locked.
-func (a *Accounts) ReclaimTx(ctx context.Context, tx *store.Tx, user User, network string) (User, error) {
-	owner := viewer.Viewer{User: user.ID}
-	if _, err := tx.Exec(ctx, reclaimUser, store.At(a.now()), user.ID); err != nil {
-		return User{}, fmt.Errorf("reclaim account: %w", err)
-	}
-	if err := a.dropWaysInTx(ctx, tx, user.ID); err != nil {
-		return User{}, fmt.Errorf("reclaim account: %w", err)
-	}
-	if err := a.voidTx(ctx, tx, user.ID); err != nil {
-		return User{}, fmt.Errorf("reclaim account: %w", err)
-	}
-	if err := a.sessions.RevokeAllTx(ctx, tx, owner, user.ID, session.Reclaimed); err != nil {
-		return User{}, fmt.Errorf("reclaim account: %w", err)
-	}
-	if err := a.changedTx(ctx, tx, user.ID); err != nil {
-		return User{}, fmt.Errorf("reclaim account: %w", err)
-	}
-	err := a.audit.RecordTx(ctx, tx, audit.Event{Action: audit.AccountReclaimed, By: owner, Subject: user.ID, Network: network})
-	user.Verified, user.Name = true, ""
-	return user, err
-}
-
 // tellOfIdentityTx writes to the owner. To an address that nobody has confirmed nothing is written: it
 // may be a stranger's.
 func (a *Accounts) tellOfIdentityTx(ctx context.Context, tx *store.Tx, kind notify.Kind, user User, title string) error {
 	if !user.Verified {
 		return nil
 	}
-	return a.PostTx(ctx, tx, notify.Message{
-		Kind: kind, To: user.Email, Name: user.Name, Locale: user.Locale, Provider: title, At: a.now(),
-	})
+	return a.warnTx(ctx, tx, user, notify.Message{Kind: kind, Provider: title})
 }
 
 // subjectIndex is the keyed hash by which an identity is found. The length keeps ("ab", "c") and

@@ -49,7 +49,8 @@ func (a *Accounts) ByPassword(ctx context.Context, email, secret string) (User, 
 }
 
 // PasswordRight reports whether secret is the password of the account id; it costs one hash. Without a
-// password it is not. The caller has counted the try. Faults: NOT_FOUND, UNAVAILABLE.
+// password, or with one that must be replaced, it is not. The caller has counted the try. Faults:
+// NOT_FOUND, UNAVAILABLE.
 func (a *Accounts) PasswordRight(ctx context.Context, id viewer.UserID, secret string) (bool, error) {
 	r, err := store.One(ctx, a.db, selectSecret, scanSecret, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -62,30 +63,17 @@ func (a *Accounts) PasswordRight(ctx context.Context, id viewer.UserID, secret s
 	if err != nil {
 		return false, busy("check password", err)
 	}
-	return right, nil
+	return right && !r.MustReset, nil
 }
 
-// HasPassword reports whether the account id has a password.
+// HasPassword reports whether the account id has a password that opens something: not one that must be
+// replaced, which somebody else may know.
 func (a *Accounts) HasPassword(ctx context.Context, reader store.Reader, id viewer.UserID) (bool, error) {
 	r, err := store.One(ctx, reader, selectSecret, scanSecret, id)
 	if err != nil {
 		return false, fmt.Errorf("read password of %s: %w", id, err)
 	}
-	return r.hash != "", nil
-}
-
-// UnchangedTx keeps user, whom ByPassword has returned, from being changed until tx ends: a session
-// that begins in tx is then ended by whatever change comes next. Fault: WRONG_STATE when the password,
-// the roles or the status were changed since.
-func (a *Accounts) UnchangedTx(ctx context.Context, tx *store.Tx, user User) error {
-	version, err := store.One(ctx, tx, lockVersion, store.Value[int64], user.ID)
-	if err != nil {
-		return fmt.Errorf("lock account %s: %w", user.ID, err)
-	}
-	if version != user.version {
-		return fault.New(fault.WrongState, "", "The account was changed a moment ago. Sign in again.")
-	}
-	return nil
+	return r.hash != "" && !r.MustReset, nil
 }
 
 // verify costs one hash, whether or not r has a password.

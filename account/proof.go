@@ -24,7 +24,7 @@ const (
 	ToResetPassword Purpose = "reset-password" // 60 minutes
 	ToChangeEmail   Purpose = "change-email"   // 60 minutes, link and code
 	ToUndoEmail     Purpose = "undo-email"     // 7 days, one for each address that was left
-	ToDisown        Purpose = "not-me"         // 7 days, one for each address that was told
+	ToDisown        Purpose = "not-me"         // 7 days, one for each address that was told and kind of mail
 	ToLogIn         Purpose = "login"          // 10 minutes, link and code
 	ToKeepAccount   Purpose = "keep-account"   // as long as the account waits for its deletion
 	ToFetchExport   Purpose = "data-export"    // 24 hours, as often as one likes

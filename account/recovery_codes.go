@@ -38,7 +38,7 @@ func (a *Accounts) RegenerateRecoveryCodes(ctx context.Context, by viewer.Viewer
 		if err := a.audit.RecordTx(ctx, tx, event); err != nil {
 			return err
 		}
-		return a.PostTx(ctx, tx, a.messageTo(user, notify.Message{Kind: notify.RecoveryCodesRegenerated, At: a.now()}))
+		return a.warnTx(ctx, tx, user, notify.Message{Kind: notify.RecoveryCodesRegenerated})
 	})
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (a *Accounts) UseRecoveryCodeTx(ctx context.Context, tx *store.Tx, user Use
 	if err := a.audit.RecordTx(ctx, tx, audit.Event{Action: audit.RecoveryCodeUsed, By: viewer.Viewer{User: user.ID}, Subject: user.ID}); err != nil {
 		return err
 	}
-	return a.PostTx(ctx, tx, a.messageTo(user, notify.Message{Kind: notify.RecoveryCodeUsed, Left: len(hashes) - 1, At: a.now()}))
+	return a.warnTx(ctx, tx, user, notify.Message{Kind: notify.RecoveryCodeUsed, Left: len(hashes) - 1})
 }
 
 // newRecoveryCodesTx replaces the recovery codes of user.

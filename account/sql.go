@@ -75,6 +75,8 @@ var (
 	forgetLater = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND created_at >= ? AND id <> ?`)
 	selectKept  = store.SQL(`SELECT 1 FROM proofs WHERE purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ?
 		AND user_id <> ? LIMIT 1`)
+	selectWayBack = store.SQL(`SELECT ` + proofColumns + ` FROM proofs WHERE user_id = ? AND purpose = ? AND slot = ?
+		AND used_at IS NULL AND expires_at > ?`)
 	deleteExpired = store.SQL(`DELETE FROM proofs WHERE id IN (SELECT id FROM proofs WHERE expires_at < ? ORDER BY expires_at LIMIT 500)`)
 )
 
@@ -168,7 +170,7 @@ var (
 	selectRecoveryCodes      = store.SQL(`SELECT hash FROM recovery_codes WHERE user_id = ?`)
 	insertRecoveryCode       = store.SQL(`INSERT INTO recovery_codes (user_id, hash, created_at) VALUES (?, ?, ?)`)
 	deleteRecoveryCode       = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ? AND hash = ?`)
-	deleteFreshFactors       = store.SQL(`DELETE FROM factors WHERE user_id = ? AND created_at > ?`)
+	deleteFreshFactors       = store.SQL(`DELETE FROM factors WHERE user_id = ? AND (created_at > ? OR confirmed_at > ?)`)
 	deleteFreshRecoveryCodes = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ? AND created_at > ?`)
 
 	deleteRecoveryCodes = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ?`)
@@ -239,6 +241,7 @@ var (
 	replaceTokens         = store.SQL(`UPDATE identities SET tokens_sealed = ?, claimed_until = NULL WHERE id = ?`)
 	updateIdentityProfile = store.SQL(`UPDATE identities SET profile_sealed = ?, profile_at = ? WHERE id = ?`)
 	deleteIdentity        = store.SQL(`DELETE FROM identities WHERE id = ? AND user_id = ?`)
+	deleteFreshIdentities = store.SQL(`DELETE FROM identities WHERE user_id = ? AND linked_at > ?`)
 	deleteIdentities      = store.SQL(`DELETE FROM identities WHERE user_id = ?`)
 
 	selectTokens = store.SQL(`SELECT tokens_sealed FROM identities WHERE id = ?`)

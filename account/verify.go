@@ -151,17 +151,6 @@ func (a *Accounts) verifyTx(ctx context.Context, tx *store.Tx, user User, p Proo
 	})
 }
 
-// takeOverTx takes the account from whoever has registered an address that was not theirs.
-func (a *Accounts) takeOverTx(ctx context.Context, tx *store.Tx, user User) error {
-	if err := a.mustResetTx(ctx, tx, user.ID); err != nil {
-		return err
-	}
-	if err := a.dropWaysInTx(ctx, tx, user.ID); err != nil {
-		return err
-	}
-	return a.sessions.RevokeAllTx(ctx, tx, viewer.Viewer{User: user.ID}, user.ID, session.Compromised)
-}
-
 // mustResetTx keeps the password of id from opening anything until it was replaced.
 func (a *Accounts) mustResetTx(ctx context.Context, tx *store.Tx, id viewer.UserID) error {
 	if _, err := tx.Exec(ctx, demandReset, store.At(a.now()), id); err != nil {

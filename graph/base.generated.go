@@ -40,7 +40,7 @@ type MutationResolver interface {
 	ImpersonateUser(ctx context.Context, input ImpersonateUserInput) (*ImpersonateUserPayload, error)
 	VerifyMfa(ctx context.Context, input VerifyMfaInput) (*VerifyMfaPayload, error)
 	SendMfaCode(ctx context.Context, input SendMfaCodeInput) (*SendMfaCodePayload, error)
-	StepUp(ctx context.Context) (*StepUpPayload, error)
+	StepUp(ctx context.Context, input *StepUpInput) (*StepUpPayload, error)
 	EnrollTotp(ctx context.Context, input *EnrollTotpInput) (*EnrollTotpPayload, error)
 	ConfirmTotp(ctx context.Context, input ConfirmTotpInput) (*ConfirmTotpPayload, error)
 	EnrollPhone(ctx context.Context, input EnrollPhoneInput) (*EnrollPhonePayload, error)
@@ -842,6 +842,20 @@ func (ec *executionContext) field_Mutation_startPasskeyRegistration_args(ctx con
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (*StartPasskeyRegistrationInput, error) {
 			return ec.unmarshalOStartPasskeyRegistrationInput2ᚖgatehouseᚋgraphᚐStartPasskeyRegistrationInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_stepUp_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (*StepUpInput, error) {
+			return ec.unmarshalOStepUpInput2ᚖgatehouseᚋgraphᚐStepUpInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -1982,32 +1996,10 @@ func (ec *executionContext) _Mutation_stepUp(ctx context.Context, field graphql.
 			return ec.fieldContext_Mutation_stepUp(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.Resolvers.Mutation().StepUp(ctx)
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().StepUp(ctx, fc.Args["input"].(*StepUpInput))
 		},
-		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
-			directive0 := next
-
-			directive1 := func(ctx context.Context) (any, error) {
-				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
-				if err != nil {
-					var zeroVal *StepUpPayload
-					return zeroVal, err
-				}
-				verified, err := ec.unmarshalOBoolean2ᚖbool(ctx, false)
-				if err != nil {
-					var zeroVal *StepUpPayload
-					return zeroVal, err
-				}
-				if ec.Directives.Auth == nil {
-					var zeroVal *StepUpPayload
-					return zeroVal, errors.New("directive auth is not implemented")
-				}
-				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
-			}
-
-			next = directive1
-			return next
-		},
+		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *StepUpPayload) graphql.Marshaler {
 			return ec.marshalNStepUpPayload2ᚖgatehouseᚋgraphᚐStepUpPayload(ctx, selections, v)
 		},
@@ -2015,7 +2007,7 @@ func (ec *executionContext) _Mutation_stepUp(ctx context.Context, field graphql.
 		true,
 	)
 }
-func (ec *executionContext) fieldContext_Mutation_stepUp(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+func (ec *executionContext) fieldContext_Mutation_stepUp(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "Mutation",
 		Field:      field,
@@ -2024,6 +2016,17 @@ func (ec *executionContext) fieldContext_Mutation_stepUp(_ context.Context, fiel
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_StepUpPayload(ctx, field)
 		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_stepUp_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
 	}
 	return fc, nil
 }

@@ -1242,7 +1242,7 @@ func (ec *executionContext) unmarshalInputSendMfaCodeInput(ctx context.Context, 
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"challengeId", "method"}
+	fieldsInOrder := [...]string{"challengeId", "method", "refreshToken"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1263,6 +1263,13 @@ func (ec *executionContext) unmarshalInputSendMfaCodeInput(ctx context.Context, 
 				return it, err
 			}
 			it.Method = data
+		case "refreshToken":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("refreshToken"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RefreshToken = data
 		}
 	}
 	return it, nil
@@ -1328,6 +1335,36 @@ func (ec *executionContext) unmarshalInputStartPasskeyRegistrationInput(ctx cont
 	return it, nil
 }
 
+func (ec *executionContext) unmarshalInputStepUpInput(ctx context.Context, obj any) (StepUpInput, error) {
+	var it StepUpInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"refreshToken"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "refreshToken":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("refreshToken"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RefreshToken = data
+		}
+	}
+	return it, nil
+}
+
 func (ec *executionContext) unmarshalInputVerifyMfaInput(ctx context.Context, obj any) (VerifyMfaInput, error) {
 	var it VerifyMfaInput
 	if obj == nil {
@@ -1343,7 +1380,7 @@ func (ec *executionContext) unmarshalInputVerifyMfaInput(ctx context.Context, ob
 		asMap["trustDevice"] = false
 	}
 
-	fieldsInOrder := [...]string{"challengeId", "method", "code", "passkeyResponse", "trustDevice"}
+	fieldsInOrder := [...]string{"challengeId", "method", "code", "passkeyResponse", "trustDevice", "refreshToken"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1385,6 +1422,13 @@ func (ec *executionContext) unmarshalInputVerifyMfaInput(ctx context.Context, ob
 				return it, err
 			}
 			it.TrustDevice = data
+		case "refreshToken":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("refreshToken"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RefreshToken = data
 		}
 	}
 	return it, nil
@@ -2415,6 +2459,14 @@ func (ec *executionContext) unmarshalOStartPasskeyRegistrationInput2ᚖgatehouse
 		return nil, nil
 	}
 	res, err := ec.unmarshalInputStartPasskeyRegistrationInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOStepUpInput2ᚖgatehouseᚋgraphᚐStepUpInput(ctx context.Context, v any) (*StepUpInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputStepUpInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 

@@ -1048,6 +1048,8 @@ type SendMfaCodeInput struct {
 	ChallengeID string `json:"challengeId"`
 	// How: SMS or EMAIL.
 	Method account.Method `json:"method"`
+	// As for stepUp: the refresh token of a suspended session whose access token has expired.
+	RefreshToken *string `json:"refreshToken,omitempty"`
 }
 
 // What sendMfaCode did.
@@ -1205,6 +1207,12 @@ type StartPasskeyRegistrationPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Which suspended session asks, when its access token has expired.
+type StepUpInput struct {
+	// The session's refresh token, sent without an access token. Left out in cookie mode, where it is a cookie. It is not used up.
+	RefreshToken *string `json:"refreshToken,omitempty"`
+}
+
 // What stepUp did.
 type StepUpPayload struct {
 	// The challenge to answer; null when refused.
@@ -1351,6 +1359,8 @@ type VerifyMfaInput struct {
 	PasskeyResponse json.RawMessage `json:"passkeyResponse,omitempty"`
 	// Whether to ask for no second factor on this device for 30 days.
 	TrustDevice *bool `json:"trustDevice,omitempty"`
+	// As for stepUp: the refresh token of a suspended session whose access token has expired.
+	RefreshToken *string `json:"refreshToken,omitempty"`
 }
 
 // What verifyMfa did.

@@ -832,7 +832,7 @@ extend type User {
 }
 
 extend type Mutation {
-  "Answers a challenge. A right answer signs the person in or, after stepUp, raises the session that asks."
+  "Answers a challenge. A right answer signs the person in or, after stepUp, raises the session that asks; of a suspended session it gives a fresh pair of tokens, and what was out before is void."
   verifyMfa(
     "The answer."
     input: VerifyMfaInput!
@@ -842,8 +842,11 @@ extend type Mutation {
     "For which challenge, and how."
     input: SendMfaCodeInput!
   ): SendMfaCodePayload! @public
-  "Asks for a proof of who one is, by a second factor or, for an account without one, by password. Answer with verifyMfa within the session."
-  stepUp: StepUpPayload! @auth
+  "Asks for a proof of who one is, by a second factor or, for an account without one, by password, or by a code by mail where it has none. Answer with verifyMfa within the session. In a suspended session it is the way back: nothing else works there but to sign in again."
+  stepUp(
+    "How a suspended session is shown whose access token has expired."
+    input: StepUpInput
+  ): StepUpPayload! @public
   "Begins to add an authenticator app. It counts once confirmTotp has seen its first code, within 15 minutes."
   enrollTotp(
     "The app."
@@ -898,6 +901,12 @@ extend type Mutation {
   ): RevokeTrustedDevicePayload! @auth
 }
 
+"Which suspended session asks, when its access token has expired."
+input StepUpInput {
+  "The session's refresh token, sent without an access token. Left out in cookie mode, where it is a cookie. It is not used up."
+  refreshToken: String
+}
+
 "An answer to a challenge."
 input VerifyMfaInput {
   "The challenge's id."
@@ -910,6 +919,8 @@ input VerifyMfaInput {
   passkeyResponse: JSON
   "Whether to ask for no second factor on this device for 30 days."
   trustDevice: Boolean = false
+  "As for stepUp: the refresh token of a suspended session whose access token has expired."
+  refreshToken: String
 }
 
 "What verifyMfa did."
@@ -928,6 +939,8 @@ input SendMfaCodeInput {
   challengeId: ID!
   "How: SMS or EMAIL."
   method: MfaMethod!
+  "As for stepUp: the refresh token of a suspended session whose access token has expired."
+  refreshToken: String
 }
 
 "What sendMfaCode did."

@@ -66,6 +66,7 @@ const (
 	toSignIn purpose = "SIGN_IN"
 	toEnroll purpose = "ENROLL"
 	toStepUp purpose = "STEP_UP"
+	toLift   purpose = "LIFT" // puts a suspended session back in use, and is its step-up
 )
 
 // waiting is a challenge as it is kept.
@@ -74,7 +75,7 @@ type waiting struct {
 	user      viewer.UserID
 	version   int64 // of the account: one that was changed must begin again
 	purpose   purpose
-	session   viewer.SessionID // of a step-up
+	session   viewer.SessionID // of a step-up and a lift; "" before a sign-in
 	methods   []account.Method
 	sealed    []byte
 	tries     int
@@ -95,66 +96,6 @@ type content struct {
 	Device   session.Device `json:"device"`
 	Passkey  *passkey.State `json:"passkey,omitempty"`
 }
-
-// StepUp asks by to prove once more who they are: by a second factor, or with the password (or, without
-// one, a code by mail) where the account has none. A right answer raises the session that asks. Faults:
-// UNAUTHENTICATED; WRONG_STATE where nothing is left but to sign in again.
-func (l *Logins) StepUp(ctx context.Context, by viewer.Viewer) (Challenge, error) {
-	if err := by.InPerson(); err != nil {
-		return Challenge{}, err
-	}
-	if by.Session == "" {
-		return Challenge{}, fault.SignIn()
-	}
-	var c Challenge
-	err := l.db.Update(ctx, func(tx *store.Tx) error {
-		user, err := l.accounts.LockTx(ctx, tx, by.User)
-		if err != nil {
-			return err
-		}
-		w := waiting{purpose: toStepUp, session: by.Session}
-		if w.methods, w.Level, err = l.stepUpBy(ctx, tx, by, user); err != nil {
-			return err
-		}
-		c, err = l.challengeTx(ctx, tx, user, w)
-		return err
-	})
-	if err != nil {
-		return Challenge{}, asked("step up", err)
-	}
-	return c, nil
-}
-
-// stepUpBy returns by what a session is raised, and how high.
-func (l *Logins) stepUpBy(ctx context.Context, tx *store.Tx, by viewer.Viewer, user account.User) ([]account.Method, viewer.Level, error) {
-	standing, err := l.accounts.StandingOf(ctx, tx, user)
-	if err != nil {
-		return nil, 0, err
-	}
-	if standing.Asked() {
-		first := ""
-		if len(by.Methods) > 0 {
-			first = by.Methods[0]
-		}
-		methods := beside(first, standing.Methods)
-		if len(methods) == 0 {
-			return nil, 0, signInAgain()
-		}
-		return methods, viewer.AAL2, nil
-	}
-	has, err := l.accounts.HasPassword(ctx, tx, user.ID)
-	switch {
-	case err != nil:
-		return nil, 0, err
-	case has:
-		return []account.Method{account.Password}, viewer.AAL1, nil
-	case slices.Contains(standing.Methods, account.Email):
-		return []account.Method{account.Email}, viewer.AAL1, nil
-	}
-	return nil, 0, signInAgain()
-}
-
-func signInAgain() error { return fault.New(fault.WrongState, "", "Sign in again to do this.") }
 
 // beside returns the methods that are a second factor beside the first: no code by mail beside one by
 // mail, no passkey beside a passkey.
@@ -210,7 +151,7 @@ func (l *Logins) find(ctx context.Context, by viewer.Viewer, id string) (waiting
 	}
 	w.hash = token.HashOpaque(id)
 	if !w.usedAt.IsZero() || w.tries >= maxTries || !l.accounts.Now().Before(w.expiresAt) ||
-		w.purpose == toStepUp && by.Session != w.session {
+		!w.isFor(by) {
 		return w, over()
 	}
 	plain, err := l.accounts.Keyring().Open(w.sealed, challengePlace(w.hash))
@@ -218,6 +159,17 @@ func (l *Logins) find(ctx context.Context, by viewer.Viewer, id string) (waiting
 		return w, fmt.Errorf("open challenge: %w", err)
 	}
 	return w, json.Unmarshal(plain, &w.content)
+}
+
+// isFor reports whether by may answer: before a sign-in whoever knows the id, else its session alone.
+func (w waiting) isFor(by viewer.Viewer) bool {
+	switch w.purpose {
+	case toStepUp:
+		return by.Session == w.session
+	case toLift:
+		return by.Suspended == w.session
+	}
+	return true
 }
 
 func hashOf(id string) []byte {
@@ -229,7 +181,8 @@ func over() error {
 	return fault.New(fault.ChallengeExpired, "challengeId", "This challenge is over. Begin again.")
 }
 
-// in refuses an answer in another mode than the sign-in's: its tokens would go astray.
+// in refuses an answer in another mode than the sign-in's, or than that of the session that is put back in
+// use: its tokens would go astray.
 func (w waiting) in(mode session.Mode) error {
 	if mode == "" {
 		mode = session.Bearer
@@ -246,7 +199,7 @@ func (w waiting) client(origin session.Origin) Client {
 }
 
 // SendCode sends the code that answers a challenge by mail or SMS, in place of one that was sent before,
-// and returns where it went, as it may be shown. by is the session that asks in a step-up. Faults:
+// and returns where it went, as it may be shown. by is the session that asks in a step-up or a lift. Faults:
 // CHALLENGE_EXPIRED; INVALID at method; WRONG_STATE after three codes; RATE_LIMITED.
 func (l *Logins) SendCode(ctx context.Context, by viewer.Viewer, id string, m account.Method, origin session.Origin) (to string, until time.Time, err error) {
 	w, err := l.find(ctx, by, id)
@@ -287,10 +240,10 @@ func notAMethod() error {
 // name binds codes to the challenge.
 func (w waiting) name() otc.Challenge { return otc.Challenge(w.hash[:]) }
 
-// Answer checks an answer; each counts as a try. A right one lets the person in, or raises the session
-// of by in a step-up. Faults: CHALLENGE_EXPIRED, INVALID_CODE, INVALID_CREDENTIALS at code for a
-// password, PASSKEY_REFUSED, INVALID at method, ACCOUNT_DISABLED, WRONG_STATE, RATE_LIMITED,
-// UNAVAILABLE.
+// Answer checks an answer; each counts as a try. A right one lets the person in, raises the session of by
+// in a step-up, or puts the suspended session of by back in use. Faults: CHALLENGE_EXPIRED, INVALID_CODE,
+// INVALID_CREDENTIALS at code for a password, PASSKEY_REFUSED, INVALID at method, ACCOUNT_DISABLED,
+// WRONG_STATE, RATE_LIMITED, UNAVAILABLE.
 func (l *Logins) Answer(ctx context.Context, by viewer.Viewer, a Answer) (Outcome, error) {
 	w, err := l.find(ctx, by, a.Challenge)
 	if err != nil {
@@ -352,7 +305,7 @@ func (l *Logins) answerTx(ctx context.Context, tx *store.Tx, w waiting, a Answer
 	if _, err := tx.Exec(ctx, useChallenge, now, w.hash[:]); err != nil {
 		return o, nil, fmt.Errorf("use challenge: %w", err)
 	}
-	if w.purpose == toStepUp {
+	if w.session != "" {
 		o, err = l.raiseTx(ctx, tx, user, w, a, shown)
 		return o, nil, err
 	}
@@ -361,23 +314,6 @@ func (l *Logins) answerTx(ctx context.Context, tx *store.Tx, w waiting, a Answer
 		o.Trust, o.TrustUntil, err = l.accounts.TrustTx(ctx, tx, user.ID, w.Device, a.Origin)
 	}
 	return o, nil, err
-}
-
-// raiseTx raises the session that asked for a step-up.
-func (l *Logins) raiseTx(ctx context.Context, tx *store.Tx, user account.User, w waiting, a Answer, shown string) (Outcome, error) {
-	methods := []string{shown}
-	if w.Level >= viewer.AAL2 {
-		methods = append(methods, "mfa")
-	}
-	tokens, err := l.sessions.ElevateTx(ctx, tx, w.session, w.Level, methods)
-	if err != nil {
-		return Outcome{}, err
-	}
-	err = l.audit.RecordTx(ctx, tx, audit.Event{
-		Action: audit.SteppedUp, By: viewer.Viewer{User: user.ID}, Subject: user.ID, Session: w.session,
-		Network: session.Network(a.IP), Details: map[string]string{"method": shown, "level": w.Level.String()},
-	})
-	return Outcome{Tokens: tokens, User: user}, err
 }
 
 // ownerTx returns the account of a challenge, locked. Faults: CHALLENGE_EXPIRED when it was changed
@@ -390,12 +326,14 @@ func (l *Logins) ownerTx(ctx context.Context, tx *store.Tx, w waiting) (account.
 	case err != nil:
 		return user, err
 	case user.Status != account.Active:
-		return user, fault.New(fault.AccountDisabled, "", "This account is disabled.")
+		return user, disabled()
 	case user.Version() != w.version:
 		return user, over()
 	}
 	return user, nil
 }
+
+func disabled() error { return fault.New(fault.AccountDisabled, "", "This account is disabled.") }
 
 // prepared is what of an answer is slow to check, and was checked before the transaction.
 type prepared struct {

@@ -127,7 +127,7 @@ func (i *Identities) signInTx(ctx context.Context, tx *store.Tx, person presente
 		return Entered{}, err
 	}
 	if user.Status != account.Active {
-		return Entered{}, fault.New(fault.AccountDisabled, "", "This account is disabled.")
+		return Entered{}, disabled()
 	}
 	outcome, err := i.logins.enterTx(ctx, tx, user, client, byProvider)
 	return Entered{Outcome: outcome, Identity: identity}, err

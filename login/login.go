@@ -11,6 +11,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -47,7 +48,7 @@ type Registration struct {
 }
 
 // Outcome is what an attempt came to: tokens of a session, or a challenge to answer first. The zero
-// Outcome says that the address must be confirmed first.
+// Outcome says that the address must be confirmed first; that of [Logins.ByLink], that a challenge is due.
 type Outcome struct {
 	Tokens    session.Tokens
 	User      account.User
@@ -158,14 +159,40 @@ func (l *Logins) Register(ctx context.Context, r Registration) (Outcome, error) 
 // [account.Accounts.RequestLoginCode]. Faults: TOKEN_INVALID, TOKEN_EXPIRED, ACCOUNT_DISABLED, REQUIRED,
 // RATE_LIMITED.
 func (l *Logins) ByMail(ctx context.Context, shown account.Shown, client Client) (Outcome, error) {
+	return l.byMail(ctx, shown, client, func(Outcome) error { return nil })
+}
+
+// errStepDue says that a sign-in is not over.
+var errStepDue = errors.New("another step is due")
+
+// ByLink is ByMail for a link that is followed on a page of our own, which can ask for nothing more. Where
+// a second factor is due the outcome is the zero one and nothing has happened: the link and the code of
+// its mail stay good, to be used where the person can answer.
+func (l *Logins) ByLink(ctx context.Context, token string, client Client) (Outcome, error) {
+	outcome, err := l.byMail(ctx, account.Shown{Token: token}, client, func(o Outcome) error {
+		if o.SignedIn() {
+			return nil
+		}
+		return errStepDue
+	})
+	if errors.Is(err, errStepDue) {
+		return Outcome{}, nil
+	}
+	return outcome, err
+}
+
+// byMail signs in by mail unless accept refuses what comes of it: then the mail stays good.
+func (l *Logins) byMail(ctx context.Context, shown account.Shown, client Client, accept func(Outcome) error) (Outcome, error) {
 	taken, err := l.throttle.mailed(ctx, shown, client)
 	if err != nil {
 		return Outcome{}, err
 	}
 	var outcome Outcome
 	_, err = l.accounts.ProveLogIn(ctx, shown, client.Origin, func(tx *store.Tx, user account.User) (err error) {
-		outcome, err = l.enterTx(ctx, tx, user, client, byMail)
-		return err
+		if outcome, err = l.enterTx(ctx, tx, user, client, byMail); err != nil {
+			return err
+		}
+		return accept(outcome)
 	})
 	if err != nil {
 		return Outcome{}, fmt.Errorf("log in by mail: %w", err)

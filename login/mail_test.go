@@ -135,3 +135,41 @@ func TestADisabledAccountGetsNoMailAndEntersByNone(t *testing.T) {
 		t.Errorf("arrived %v", got)
 	}
 }
+
+func TestALinkFollowedOnOurOwnPageIsNotUsedUpWhereASecondFactorIsDue(t *testing.T) {
+	eachMFADatabase(t, account.MFA{Methods: allMethods}, func(t *testing.T, h *mfaHouse) {
+		h.box.Run(t)
+		h.enrolled()
+		h.verify() // else the mail would hand the account to whoever reads it
+		page := login.Client{Origin: session.Origin{IP: loopback}, Mode: session.Cookie}
+		must(t, h.accounts.RequestLoginCode(t.Context(), "ada@example.com", session.Cookie, page.Origin))
+		mail := h.box.Take(t, notify.LoginCode, "ada@example.com")
+		for range 2 {
+			if o, err := h.logins.ByLink(t.Context(), token(mail), page); err != nil || o.SignedIn() || o.Challenged() {
+				t.Fatalf("got %+v, %v; want nothing", o, err)
+			}
+		}
+		if n, err := store.One(t.Context(), h.db, store.SQL(`SELECT count(*) FROM challenges`), store.Value[int]); err != nil || n != 0 {
+			t.Errorf("%d challenges wait that nobody can answer, %v", n, err)
+		}
+		o, err := h.logins.ByMail(t.Context(), account.Shown{Email: "ada@example.com", Code: mail.Code}, page)
+		if err != nil || !o.Challenged() {
+			t.Fatalf("the code of the same mail: %+v, %v", o, err)
+		}
+		h.clock.Add(time.Minute.Microseconds())
+		in, err := h.logins.Answer(t.Context(), viewer.Viewer{}, login.Answer{
+			Challenge: o.Challenge.ID, Method: account.TOTP, Code: h.code(), Mode: session.Cookie, Trust: true, Origin: page.Origin,
+		})
+		must(t, err)
+
+		// on a device that is trusted nothing more is due
+		page.Trust = in.Trust
+		must(t, h.accounts.RequestLoginCode(t.Context(), "ada@example.com", session.Cookie, page.Origin))
+		mail = h.box.Take(t, notify.LoginCode, "ada@example.com")
+		if o, err := h.logins.ByLink(t.Context(), token(mail), page); err != nil || !o.SignedIn() {
+			t.Errorf("on a trusted device: %+v, %v", o, err)
+		}
+		_, err = h.logins.ByLink(t.Context(), token(mail), page)
+		refuse(t, "the link once more", err, fault.TokenInvalid)
+	})
+}

@@ -157,11 +157,11 @@ func (t throttle) code(ctx context.Context, w waiting, from session.Origin) erro
 	return t.count(ctx, codes)
 }
 
-// waiting is the counts of something about a challenge: for the session that steps up, or for the account
-// and the device as sign-ins are, in all and from this network.
+// waiting is the counts of something about a challenge: for the session that asked for it, or for the
+// account and the device as sign-ins are, in all and from this network.
 func (t throttle) waiting(ctx context.Context, w waiting, from session.Origin, all, perNetwork limit.Rule) ([]limit.Request, error) {
 	subject := string(w.session)
-	if w.purpose != toStepUp {
+	if w.session == "" {
 		var err error
 		if subject, err = t.onDevice(ctx, string(w.user), w.user, w.Device, from); err != nil {
 			return nil, fmt.Errorf("count answer: %w", err)
@@ -227,4 +227,12 @@ func (t throttle) completion(ctx context.Context, ip netip.Addr) error {
 // profile counts a question about user. Fault: RATE_LIMITED.
 func (t throttle) profile(ctx context.Context, user viewer.UserID) error {
 	return t.count(ctx, []limit.Request{{Rule: profiles, Subject: string(user), Cost: 1}})
+}
+
+// stepUps limits how many challenges a session asks for.
+var stepUps = limit.Rule{Name: "step-up", Limit: 10, Per: time.Minute, Burst: 20}
+
+// stepUp counts a challenge that a session asks for, also a suspended one. Fault: RATE_LIMITED.
+func (t throttle) stepUp(ctx context.Context, by viewer.Viewer) error {
+	return t.count(ctx, []limit.Request{{Rule: stepUps, Subject: string(by.Session + by.Suspended), Cost: 1}})
 }

@@ -12,7 +12,11 @@ import (
 )
 
 func (r *mutationResolver) VerifyMfa(ctx context.Context, input graph.VerifyMfaInput) (*graph.VerifyMfaPayload, error) {
-	entry, err := r.Logins.Answer(ctx, viewer.From(ctx), login.Answer{
+	by, err := r.holder(ctx, input.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := r.Logins.Answer(ctx, by, login.Answer{
 		Challenge: input.ChallengeID, Method: input.Method, Code: orEmpty(input.Code), Passkey: unquoted(input.PasskeyResponse),
 		Trust: input.TrustDevice != nil && *input.TrustDevice, Mode: modeOf(ctx), Origin: requestOf(ctx).Origin,
 	})
@@ -26,7 +30,11 @@ func (r *mutationResolver) VerifyMfa(ctx context.Context, input graph.VerifyMfaI
 }
 
 func (r *mutationResolver) SendMfaCode(ctx context.Context, input graph.SendMfaCodeInput) (*graph.SendMfaCodePayload, error) {
-	to, until, err := r.Logins.SendCode(ctx, viewer.From(ctx), input.ChallengeID, input.Method, requestOf(ctx).Origin)
+	by, err := r.holder(ctx, input.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	to, until, err := r.Logins.SendCode(ctx, by, input.ChallengeID, input.Method, requestOf(ctx).Origin)
 	if err != nil {
 		refused, err := userErrors(err)
 		return &graph.SendMfaCodePayload{UserErrors: refused}, err
@@ -34,8 +42,15 @@ func (r *mutationResolver) SendMfaCode(ctx context.Context, input graph.SendMfaC
 	return &graph.SendMfaCodePayload{SentTo: &to, ExpiresAt: &until, UserErrors: noErrors()}, nil
 }
 
-func (r *mutationResolver) StepUp(ctx context.Context) (*graph.StepUpPayload, error) {
-	c, err := r.Logins.StepUp(ctx, viewer.From(ctx))
+func (r *mutationResolver) StepUp(ctx context.Context, input *graph.StepUpInput) (*graph.StepUpPayload, error) {
+	if input == nil {
+		input = &graph.StepUpInput{}
+	}
+	by, err := r.holder(ctx, input.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.Logins.StepUp(ctx, by)
 	if err != nil {
 		refused, err := userErrors(err)
 		return &graph.StepUpPayload{UserErrors: refused}, err
@@ -180,6 +195,19 @@ func (r *userResolver) RecoveryCodesLeft(ctx context.Context, obj *account.User)
 func (r *userResolver) TrustedDevices(ctx context.Context, obj *account.User) ([]*account.TrustedDevice, error) {
 	devices, err := r.Accounts.TrustedDevices(ctx, viewer.From(ctx), obj.ID)
 	return pointers(devices), err
+}
+
+// holder is the caller or, where nobody is signed in, whoever shows the refresh token of a suspended
+// session: its access token may have expired meanwhile.
+func (r *mutationResolver) holder(ctx context.Context, refreshToken *string) (viewer.Viewer, error) {
+	by, token := viewer.From(ctx), orEmpty(refreshToken)
+	if cookies := requestOf(ctx).Cookies; token == "" && cookies != nil {
+		token = cookies.Refresh()
+	}
+	if !by.Anonymous() || by.Suspended != "" || token == "" {
+		return by, nil
+	}
+	return r.Sessions.Holder(ctx, token)
 }
 
 // loginOutcome is what a sign-in has led to, nil for nothing yet.

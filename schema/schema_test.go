@@ -92,7 +92,7 @@ var open = []string{
 	"enrollTotp", "finishPasskeyLogin", "finishPasskeyRegistration", "jobKinds", "login", "loginWithCode", "me",
 	"oauthProviders", "refreshSession", "register", "reportNotMe", "requestEmailVerification", "requestLoginCode",
 	"requestPasswordReset", "resetPassword", "sendMfaCode", "startOAuth", "startPasskeyLogin",
-	"startPasskeyRegistration", "undoEmailChange", "verifyEmail", "verifyMfa", "version",
+	"startPasskeyRegistration", "stepUp", "undoEmailChange", "verifyEmail", "verifyMfa", "version",
 }
 
 func TestStrangersMayUseTheseFieldsAndNoOther(t *testing.T) {

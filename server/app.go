@@ -288,13 +288,18 @@ func openBreaches(s Settings, logger *slog.Logger) (account.Breaches, error) {
 	return breach.New(s.BreachURL, breach.Options{Logger: logger})
 }
 
+// letters are the kinds of mail that tell the owner of what session tells.
+var letters = map[string]notify.Kind{
+	session.ActionSuspended: notify.SessionSuspended, session.ActionReused: notify.TokenReused,
+	session.ActionKeyCreated:     notify.APIKeyCreated,
+	session.ActionServiceCreated: notify.ServiceSecretCreated, session.ActionServiceRotated: notify.ServiceSecretCreated,
+}
+
 // tell has the owner told by mail of what session found.
 func (a *app) tell(ctx context.Context, tx *store.Tx, e session.Event) error {
-	kind := notify.SessionSuspended
-	if e.Action == session.ActionReused {
-		kind = notify.TokenReused
-	}
-	return a.accounts.TellTx(ctx, tx, e.User, account.Notice{Kind: kind, Device: e.Agent, Network: e.Network})
+	return a.accounts.TellTx(ctx, tx, e.User, account.Notice{
+		Kind: letters[e.Action], Device: e.Agent, Network: e.Network, Machine: e.Machine,
+	})
 }
 
 // auditEvent turns what session tells into a row of the audit.

@@ -216,7 +216,7 @@ func (p *linkPages) enter(w http.ResponseWriter, r *http.Request, token string) 
 	if proof.Detail.Mode != session.Cookie {
 		return "", elsewhere
 	}
-	entry, err := p.app.logins.ByMail(r.Context(), account.Shown{Token: token}, login.Client{Origin: from, Mode: session.Cookie})
+	entry, err := p.app.logins.ByLink(r.Context(), token, login.Client{Origin: from, Mode: session.Cookie, Trust: jar{r, w}.Device()})
 	if err != nil {
 		return "", err
 	}

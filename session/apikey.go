@@ -81,8 +81,8 @@ func (s *Sessions) CreateAPIKey(ctx context.Context, by viewer.Viewer, wish KeyW
 		if err := insertKeyTx(ctx, tx, key, hash); err != nil {
 			return err
 		}
-		return s.o.Audit(ctx, tx, Event{
-			Action: ActionKeyCreated, By: by, User: by.User, Session: by.Session,
+		return s.recordTx(ctx, tx, Event{
+			Action: ActionKeyCreated, By: by, User: by.User, Session: by.Session, Machine: key.Name,
 			Details: map[string]string{"key": string(key.ID), "scopes": joinScopes(key.Scopes)},
 		})
 	})

@@ -15,7 +15,7 @@ import (
 // ElevateTx raises the live session id to level, if it stands lower, for a person who has just proved by
 // methods (RFC 8176) who they are: its auth_time is now. The session, its refresh token and its end stay
 // as they are; every server knows of it once tx is committed. The tokens have an access token alone.
-// Fault: UNAUTHENTICATED when the session has ended.
+// Faults: UNAUTHENTICATED when the session has ended, STEP_UP_REQUIRED when it is suspended.
 func (s *Sessions) ElevateTx(ctx context.Context, tx *store.Tx, id viewer.SessionID, level viewer.Level, methods []string) (Tokens, error) {
 	session, err := store.One(ctx, tx, oneSession, scanSession, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && !session.RevokedAt.IsZero() {
@@ -23,6 +23,9 @@ func (s *Sessions) ElevateTx(ctx context.Context, tx *store.Tx, id viewer.Sessio
 	}
 	if err != nil {
 		return Tokens{}, fmt.Errorf("elevate session %s: %w", id, err)
+	}
+	if !session.SuspendedAt.IsZero() {
+		return Tokens{}, fault.StepUp()
 	}
 	session.Level, session.AuthTime = max(session.Level, level), s.now()
 	for _, method := range methods {

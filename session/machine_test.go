@@ -107,9 +107,25 @@ func TestMachinesMadeSinceAMomentEndAndTheirRecordsWithThem(t *testing.T) {
 		scopes := []viewer.Scope{viewer.RunJobs}
 		_, old := h.key(owner, KeyWish{Scopes: scopes})
 		_, others := h.key(stranger, KeyWish{Scopes: scopes})
+		stays, _, err := h.sessions.CreateServiceAccount(t.Context(), owner, "stays", scopes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, grace := range []time.Duration{0, time.Minute} { // before the moment
+			if _, _, err := h.sessions.RotateServiceAccount(t.Context(), owner, stays.ID, grace); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rotated, _, err := h.sessions.CreateServiceAccount(t.Context(), owner, "rotated", scopes)
+		if err != nil {
+			t.Fatal(err)
+		}
 		h.clock.advance(time.Hour)
 		since := h.clock.now()
 		_, fresh := h.key(owner, KeyWish{Scopes: scopes})
+		if _, _, err := h.sessions.RotateServiceAccount(t.Context(), owner, rotated.ID, 0); err != nil {
+			t.Fatal(err)
+		}
 		service, secret, err := h.sessions.CreateServiceAccount(t.Context(), owner, "robot", scopes)
 		if err != nil {
 			t.Fatal(err)
@@ -134,6 +150,11 @@ func TestMachinesMadeSinceAMomentEndAndTheirRecordsWithThem(t *testing.T) {
 		holds(true, true, true, true)
 		end(since)
 		holds(true, true, false, false)
+		for id, want := range map[viewer.MachineID]bool{stays.ID: true, rotated.ID: false} {
+			if _, err := h.sessions.ServiceAccount(t.Context(), owner, id); (err == nil) != want {
+				t.Errorf("service account %s: %v, want it alive: %t", id, err, want)
+			}
+		}
 		end(time.Time{})
 		holds(false, true, false, false)
 	})

@@ -9,8 +9,8 @@ import (
 	"gatehouse/internal/viewer"
 )
 
-// EndMachinesTx ends the API keys and service accounts of owner that were made since, all when since is
-// zero: whoever was in the account must not keep a key of their own. The caller has checked that by may.
+// EndMachinesTx ends the API keys of owner that were made since and the service accounts whose secret was,
+// all when since is zero: whoever was in the account must not keep a key of their own. The caller has checked that by may.
 func (s *Sessions) EndMachinesTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, owner viewer.UserID, since time.Time) error {
 	made := int64(0)
 	if !since.IsZero() {

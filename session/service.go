@@ -80,7 +80,7 @@ func (s *Sessions) RotateServiceAccount(ctx context.Context, by viewer.Viewer, i
 		if grace == 0 {
 			rotate, until = replaceService, time.Time{}
 		}
-		if _, err := tx.Exec(ctx, rotate, store.At(until), hash[:], id); err != nil {
+		if _, err := tx.Exec(ctx, rotate, store.At(until), hash[:], store.At(s.now()), id); err != nil {
 			return err
 		}
 		account.FormerUntil = until
@@ -153,5 +153,7 @@ func (s *Sessions) recordService(ctx context.Context, tx *store.Tx, action strin
 		details = map[string]string{}
 	}
 	details["client"] = string(account.ID)
-	return s.o.Audit(ctx, tx, Event{Action: action, By: by, User: account.Owner, Session: by.Session, Details: details})
+	return s.recordTx(ctx, tx, Event{
+		Action: action, By: by, User: account.Owner, Session: by.Session, Machine: account.Name, Details: details,
+	})
 }

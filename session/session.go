@@ -170,6 +170,7 @@ type Event struct {
 	Reason  Reason
 	Count   int // sessions concerned
 	Refused bool
+	Machine string            // what its owner calls the API key or service account; it is told and not recorded
 	Details map[string]string // more than the fields above; no secrets, no addresses
 }
 
@@ -214,7 +215,7 @@ type Options struct {
 	Limiter *limit.Limiter   // of the token endpoint; nil: no limits
 	Now     func() time.Time // nil: time.Now
 	Audit   Audit            // nil: events are dropped
-	Tell    Audit            // tells the person of a session reused or suspended, in the same transaction; nil: nobody does
+	Tell    Audit            // tells the person of a session reused or suspended and of a machine's new secret, in the same transaction; nil: nobody does
 	Logger  *slog.Logger     // nil: silent
 }
 
@@ -312,10 +313,11 @@ func (s *Sessions) recordTx(ctx context.Context, tx *store.Tx, e Event) error {
 	if err := s.o.Audit(ctx, tx, e); err != nil {
 		return err
 	}
-	if e.Action != ActionReused && e.Action != ActionSuspended {
-		return nil
+	switch e.Action {
+	case ActionReused, ActionSuspended, ActionKeyCreated, ActionServiceCreated, ActionServiceRotated:
+		return s.o.Tell(ctx, tx, e)
 	}
-	return s.o.Tell(ctx, tx, e)
+	return nil
 }
 
 // cut returns at most n characters of text, which is made valid UTF-8 without NUL, so that both

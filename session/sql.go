@@ -37,7 +37,7 @@ var (
 	selectActing   = store.SQL(`SELECT id FROM sessions WHERE actor_id = ? AND revoked_at IS NULL`)
 	markSeen       = store.SQL(`UPDATE sessions SET last_seen_at = ?, network = ? WHERE id = ? AND last_seen_at <= ?`)
 	elevateSession = store.SQL(`UPDATE sessions SET level = ?, methods = ?, auth_time = ?
-		WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`)
+		WHERE id = ? AND revoked_at IS NULL AND suspended_at IS NULL AND expires_at > ?`)
 	endMany = store.SQL(`UPDATE sessions SET revoked_at = ?, revoked_reason = ?, version = version + 1
 		WHERE revoked_at IS NULL AND id IN (?*)`)
 	deleteExpired = store.SQL(`DELETE FROM sessions WHERE id IN
@@ -268,10 +268,10 @@ var (
 		FROM service_accounts WHERE owner_id = ? AND revoked_at IS NULL ORDER BY id DESC`)
 	selectService = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
 		FROM service_accounts WHERE id = ? AND revoked_at IS NULL`)
-	rotateService = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?
+	rotateService = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?, rotated_at = ?
 		WHERE id = ? AND revoked_at IS NULL`)
 	replaceService = store.SQL(`UPDATE service_accounts SET former_hash = NULL, former_until = ?, hash = ?,
-		version = version + 1 WHERE id = ? AND revoked_at IS NULL`)
+		rotated_at = ?, version = version + 1 WHERE id = ? AND revoked_at IS NULL`)
 	revokeService = store.SQL(`UPDATE service_accounts SET revoked_at = ?, version = version + 1, former_hash = NULL
 		WHERE id = ? AND revoked_at IS NULL`)
 	markService   = store.SQL(`UPDATE service_accounts SET last_used_at = ? WHERE id = ? AND COALESCE(last_used_at, 0) <= ?`)
@@ -283,7 +283,7 @@ var (
 	selectKeysSince = store.SQL(`SELECT id FROM api_keys
 		WHERE owner_id = ? AND created_at >= ? AND revoked_at IS NULL ORDER BY id`)
 	selectServicesSince = store.SQL(`SELECT id FROM service_accounts
-		WHERE owner_id = ? AND created_at >= ? AND revoked_at IS NULL ORDER BY id`)
+		WHERE owner_id = ? AND COALESCE(rotated_at, created_at) >= ? AND revoked_at IS NULL ORDER BY id`)
 
 	selectMachines = store.SQL(`SELECT id FROM api_keys WHERE owner_id = ? AND revoked_at IS NULL
 		UNION ALL SELECT id FROM service_accounts WHERE owner_id = ? AND revoked_at IS NULL`)

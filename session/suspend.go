@@ -65,16 +65,52 @@ func (s *Sessions) suspend(ctx context.Context, id viewer.SessionID, user viewer
 	})
 }
 
+// Holder returns who shows a refresh token of a session, as Admit does for an access token that has
+// expired: nobody, whose viewer.Suspended names the session if that is suspended and the token would be
+// good otherwise. The token is not used up.
+func (s *Sessions) Holder(ctx context.Context, refreshToken string) (viewer.Viewer, error) {
+	now := s.now()
+	held, err := findRenewal(ctx, s.db, token.HashOpaque(refreshToken))
+	if isMissing(err) {
+		return viewer.Viewer{}, nil
+	}
+	if err != nil {
+		return viewer.Viewer{}, fmt.Errorf("find holder of refresh token: %w", err)
+	}
+	if !fault.Is(held.refusal(now), fault.StepUpRequired) || !held.good(now, s.o.Grace) {
+		return viewer.Viewer{}, nil
+	}
+	return viewer.Viewer{Suspended: held.session.ID}, nil
+}
+
+// Liftable returns the suspended session id, which LiftTx can put back in use. Faults: UNAUTHENTICATED
+// when it has ended; WRONG_STATE when it is not suspended, or somebody acts in it as the person.
+func (s *Sessions) Liftable(ctx context.Context, r store.Reader, id viewer.SessionID) (Session, error) {
+	found, err := store.One(ctx, r, oneSession, scanSession, id)
+	switch {
+	case isMissing(err), err == nil && (!found.RevokedAt.IsZero() || !s.now().Before(found.ExpiresAt)):
+		return Session{}, unauthenticated("This session has ended. Sign in again.", nil)
+	case err != nil:
+		return Session{}, fmt.Errorf("read session %s: %w", id, err)
+	case found.Actor != "":
+		return Session{}, fault.New(fault.WrongState, "", "Who acts as somebody else cannot prove to be them. Begin again.")
+	case found.SuspendedAt.IsZero():
+		return Session{}, notSuspended()
+	}
+	return found, nil
+}
+
+func notSuspended() error { return fault.New(fault.WrongState, "", "This session is not suspended.") }
+
 // LiftTx puts a suspended session back in use for a person who has just proved, at the place at, who
 // they are: from then on it belongs there. The tokens that were out are void, those returned are good
-// once tx is committed. Fault: WRONG_STATE for a session that is not suspended or has ended, and for one
-// in which somebody acts as the person.
+// once tx is committed. Faults: those of Liftable.
 func (s *Sessions) LiftTx(ctx context.Context, tx *store.Tx, id viewer.SessionID, at Origin) (Tokens, error) {
-	now := s.now()
-	found, err := store.One(ctx, tx, oneSession, scanSession, id)
+	found, err := s.Liftable(ctx, tx, id)
 	if err != nil {
-		return Tokens{}, fmt.Errorf("lift session %s: %w", id, err)
+		return Tokens{}, err
 	}
+	now := s.now()
 	found.settle(at, now)
 	found.ExpiresAt = s.expiry(found.Remember, found.CreatedAt, now)
 	lifted, err := tx.Exec(ctx, liftSession, store.OrNull(found.Device.ID), found.Agent, found.Network,
@@ -82,8 +118,8 @@ func (s *Sessions) LiftTx(ctx context.Context, tx *store.Tx, id viewer.SessionID
 	if err != nil {
 		return Tokens{}, fmt.Errorf("lift session %s: %w", id, err)
 	}
-	if lifted == 0 || !now.Before(found.ExpiresAt) {
-		return Tokens{}, fault.New(fault.WrongState, "", "This session is not suspended.")
+	if lifted == 0 { // another answer was first
+		return Tokens{}, notSuspended()
 	}
 	tokens, err := s.startOverTx(ctx, tx, found)
 	if err != nil {

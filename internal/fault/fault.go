@@ -133,7 +133,9 @@ func SignIn() *Fault { return New(Unauthenticated, "", "Sign in to do this.") }
 
 // StepUp says that the session is suspended until its holder proves who they are.
 func StepUp() *Fault {
-	return New(StepUpRequired, "", "This session was used from another device or browser. Prove who you are, or sign in again.")
+	f := New(StepUpRequired, "", "This session was used from another device or browser. Prove who you are, or sign in again.")
+	f.Hint = "Call stepUp with the session's access token (or, once that has expired, with its refresh token as input) and answer the challenge with verifyMfa in the same way: it gives fresh tokens."
+	return f
 }
 
 // Denied says that the caller is known and may not do this.

@@ -9,7 +9,7 @@ import (
 // How many characters of a text that somebody chose may stand in a message.
 const (
 	nameRunes   = 40
-	labelRunes  = 60 // of a device, factor, provider or administrator
+	labelRunes  = 60 // of a device, factor, provider, machine or administrator
 	reasonRunes = 200
 )
 
@@ -26,7 +26,7 @@ func (m Message) cleaned() Message {
 		m.Reason = ""
 	}
 	m.Name = harmless(m.Name, nameRunes, unicode.IsLetter)
-	for _, label := range []*string{&m.Device, &m.Factor, &m.Provider, &m.By} {
+	for _, label := range []*string{&m.Device, &m.Factor, &m.Provider, &m.By, &m.Machine} {
 		if given := *label; given != "" {
 			// Prose names a label in the middle of a sentence, so one of which nothing is left is still there.
 			*label = cmp.Or(harmless(given, labelRunes, letterOrDigit), "?")

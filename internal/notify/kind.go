@@ -30,16 +30,19 @@ const (
 	MfaCode         Kind = "mfaCode"         // by mail or SMS: Code, Minutes
 	PhoneConfirm    Kind = "phoneConfirm"    // by SMS: Code, Minutes
 
-	NewDevice        Kind = "newDevice"        // Device, At; may have Link (this was not me)
-	SessionSuspended Kind = "sessionSuspended" // the device changed inside a session: At; may have Link (confirm)
-	TokenReused      Kind = "tokenReused"      // a refresh token came twice, the session was ended: At; may have Link
+	// What touches the safety of an account has a Link that says "this was not me".
+	NewDevice        Kind = "newDevice"        // Device, At, Link
+	SessionSuspended Kind = "sessionSuspended" // another device or browser used the session: At, Link
+	TokenReused      Kind = "tokenReused"      // a refresh token came twice, the session was ended: At, Link
 
-	FactorAdded              Kind = "factorAdded"              // Factor, At; may have Link (this was not me)
-	FactorRemoved            Kind = "factorRemoved"            // Factor, At; may have Link
-	RecoveryCodesRegenerated Kind = "recoveryCodesRegenerated" // At; may have Link
-	RecoveryCodeUsed         Kind = "recoveryCodeUsed"         // Left, At; may have Link
-	IdentityLinked           Kind = "identityLinked"           // Provider, At; may have Link
-	IdentityUnlinked         Kind = "identityUnlinked"         // Provider, At; may have Link
+	FactorAdded              Kind = "factorAdded"              // Factor, At, Link
+	FactorRemoved            Kind = "factorRemoved"            // Factor, At, Link
+	RecoveryCodesRegenerated Kind = "recoveryCodesRegenerated" // At, Link
+	RecoveryCodeUsed         Kind = "recoveryCodeUsed"         // Left, At, Link
+	IdentityLinked           Kind = "identityLinked"           // Provider, At, Link
+	IdentityUnlinked         Kind = "identityUnlinked"         // Provider, At, Link
+	APIKeyCreated            Kind = "apiKeyCreated"            // Machine, At, Link
+	ServiceSecretCreated     Kind = "serviceSecretCreated"     // of a new service account, or in place of its last one: Machine, At, Link
 
 	AccountDeletionScheduled Kind = "accountDeletionScheduled" // Due, Link (keep the account)
 	AccountDeletionCancelled Kind = "accountDeletionCancelled" // At
@@ -67,6 +70,7 @@ const (
 	hasProvider
 	hasBy
 	hasReason
+	hasMachine
 )
 
 // shape is what a kind is made of. At, Device and Network may stand in any mail.
@@ -89,16 +93,18 @@ var shapes = map[Kind]shape{
 	MfaCode:         {needs: hasCode | hasMinutes, media: []Medium{ByMail, BySMS}},
 	PhoneConfirm:    {needs: hasCode | hasMinutes, media: []Medium{BySMS}},
 
-	NewDevice:        letter(hasDevice|hasAt, hasLink),
-	SessionSuspended: letter(hasAt, hasLink),
-	TokenReused:      letter(hasAt, hasLink),
+	NewDevice:        letter(hasDevice|hasAt|hasLink, 0),
+	SessionSuspended: letter(hasAt|hasLink, 0),
+	TokenReused:      letter(hasAt|hasLink, 0),
 
-	FactorAdded:              letter(hasFactor|hasAt, hasLink),
-	FactorRemoved:            letter(hasFactor|hasAt, hasLink),
-	RecoveryCodesRegenerated: letter(hasAt, hasLink),
-	RecoveryCodeUsed:         letter(hasAt, hasLink),
-	IdentityLinked:           letter(hasProvider|hasAt, hasLink),
-	IdentityUnlinked:         letter(hasProvider|hasAt, hasLink),
+	FactorAdded:              letter(hasFactor|hasAt|hasLink, 0),
+	FactorRemoved:            letter(hasFactor|hasAt|hasLink, 0),
+	RecoveryCodesRegenerated: letter(hasAt|hasLink, 0),
+	RecoveryCodeUsed:         letter(hasAt|hasLink, 0),
+	IdentityLinked:           letter(hasProvider|hasAt|hasLink, 0),
+	IdentityUnlinked:         letter(hasProvider|hasAt|hasLink, 0),
+	APIKeyCreated:            letter(hasMachine|hasAt|hasLink, 0),
+	ServiceSecretCreated:     letter(hasMachine|hasAt|hasLink, 0),
 
 	AccountDeletionScheduled: letter(hasDue|hasLink, 0),
 	AccountDeletionCancelled: letter(hasAt, 0),

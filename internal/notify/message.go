@@ -50,6 +50,7 @@ type Message struct {
 	Provider string    `json:"provider,omitempty"` // its name; cleaned
 	By       string    `json:"by,omitempty"`       // who did it, for Impersonated; cleaned
 	Reason   string    `json:"reason,omitempty"`   // of an administrator; cleaned
+	Machine  string    `json:"machine,omitempty"`  // the name of an API key or service account; cleaned
 	Left     int       `json:"left,omitempty"`     // recovery codes that are left, 0 to 1,000
 }
 
@@ -92,6 +93,7 @@ func (m Message) fields() fields {
 		hasLink: m.Link != "", hasCode: m.Code != "", hasMinutes: m.Minutes != 0, hasAt: !m.At.IsZero(),
 		hasDue: !m.Due.IsZero(), hasDevice: m.Device != "", hasNetwork: m.Network != "",
 		hasFactor: m.Factor != "", hasProvider: m.Provider != "", hasBy: m.By != "", hasReason: m.Reason != "",
+		hasMachine: m.Machine != "",
 	} {
 		if holds {
 			held |= field
@@ -104,7 +106,7 @@ func (m Message) fields() fields {
 func missing(f fields) []string {
 	var names []string
 	for i, name := range []string{
-		"Link", "Code", "Minutes", "At", "Due", "Device", "Network", "Factor", "Provider", "By", "Reason",
+		"Link", "Code", "Minutes", "At", "Due", "Device", "Network", "Factor", "Provider", "By", "Reason", "Machine",
 	} {
 		if f&(1<<i) != 0 {
 			names = append(names, name)
@@ -128,7 +130,7 @@ func (m Message) checkFields() []error {
 	check(m.Minutes >= 0 && m.Minutes <= maxMinutes, "Minutes is not 0 to a year")
 	check(m.Left >= 0 && m.Left <= 1000, "Left is not 0 to 1,000")
 	check(m.Network == "" || goodNetwork(m.Network), "Network is neither an IP address nor a prefix")
-	for _, text := range []string{m.Locale, m.Name, m.Device, m.Factor, m.Provider, m.By, m.Reason} {
+	for _, text := range []string{m.Locale, m.Name, m.Device, m.Factor, m.Provider, m.By, m.Reason, m.Machine} {
 		check(len(text) <= maxText, "a text has more than 1 KiB")
 	}
 	return problems

@@ -27,7 +27,7 @@ func TestAMessageThatLacksWhatItsKindNeedsIsRefused(t *testing.T) {
 		hasDue: func(m *Message) { m.Due = Message{}.Due }, hasDevice: func(m *Message) { m.Device = "" },
 		hasNetwork: func(m *Message) { m.Network = "" }, hasFactor: func(m *Message) { m.Factor = "" },
 		hasProvider: func(m *Message) { m.Provider = "" }, hasBy: func(m *Message) { m.By = "" },
-		hasReason: func(m *Message) { m.Reason = "" },
+		hasReason: func(m *Message) { m.Reason = "" }, hasMachine: func(m *Message) { m.Machine = "" },
 	}
 	eachMessage(t, func(t *testing.T, m Message, shape shape) {
 		for field, empty := range clear {

@@ -117,7 +117,7 @@ func (p *Post) Render(m Message) (Rendered, error) {
 func (p *Post) facts(l *language, m Message) (facts, error) {
 	f := facts{
 		Product: p.product, Name: m.Name, Code: m.Code, Left: m.Left,
-		Factor: m.Factor, Provider: m.Provider, By: m.By,
+		Factor: m.Factor, Provider: m.Provider, By: m.By, Machine: m.Machine,
 	}
 	var expiry, due error
 	if m.Minutes > 0 {

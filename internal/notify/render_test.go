@@ -46,7 +46,7 @@ func full(kind Kind, medium Medium) Message {
 		ID: "job_1", Kind: kind, To: "ada@example.com", Name: "Ada Lovelace",
 		Link: testLink, Code: testCode, Minutes: 15, At: testMoment, Due: testMoment.AddDate(0, 0, 14),
 		Device: "Firefox on Windows", Network: "203.0.113.0/24", Factor: "Blue security key",
-		Provider: "Example ID", By: "Grace Hopper", Reason: "Ticket 4711", Left: 7,
+		Provider: "Example ID", By: "Grace Hopper", Reason: "Ticket 4711", Left: 7, Machine: "Nightly report",
 	}
 	if medium == BySMS {
 		m.To = "+491701234567"
@@ -85,6 +85,7 @@ func shown(t *testing.T, l *language, m Message) map[fields]string {
 	return map[fields]string{
 		hasLink: m.Link, hasCode: m.Code, hasMinutes: expiry, hasAt: at, hasDue: due, hasDevice: m.Device,
 		hasNetwork: m.Network, hasFactor: m.Factor, hasProvider: m.Provider, hasBy: m.By, hasReason: m.Reason,
+		hasMachine: m.Machine,
 	}
 }
 
@@ -139,7 +140,7 @@ func TestAMessageWithoutItsOptionalPartsReadsWell(t *testing.T) {
 			hasDue: func() { bare.Due = m.Due }, hasDevice: func() { bare.Device = m.Device },
 			hasNetwork: func() { bare.Network = m.Network }, hasFactor: func() { bare.Factor = m.Factor },
 			hasProvider: func() { bare.Provider = m.Provider }, hasBy: func() { bare.By = m.By },
-			hasReason: func() { bare.Reason = m.Reason },
+			hasReason: func() { bare.Reason = m.Reason }, hasMachine: func() { bare.Machine = m.Machine },
 		} {
 			if shape.needs&field != 0 {
 				fill()
@@ -343,13 +344,13 @@ func TestNoChosenTextIsMoreThanAText(t *testing.T) {
 	p := newPost(t, Options{})
 	tame := regexp.MustCompile(`[\pL\pM\pN.,'’()+_#&\-]+|\?`)
 	rapid.Check(t, func(t *rapid.T) {
-		m := full(rapid.SampledFrom([]Kind{NewDevice, FactorAdded, IdentityLinked, Impersonated, AccountLocked}).Draw(t, "kind"), ByMail)
+		m := full(rapid.SampledFrom([]Kind{NewDevice, FactorAdded, IdentityLinked, APIKeyCreated, Impersonated, AccountLocked}).Draw(t, "kind"), ByMail)
 		m.Locale = rapid.SampledFrom(languages[:]).Draw(t, "locale")
 		calm, err := p.Render(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, field := range []*string{&m.Name, &m.Device, &m.Factor, &m.Provider, &m.By, &m.Reason} {
+		for _, field := range []*string{&m.Name, &m.Device, &m.Factor, &m.Provider, &m.By, &m.Reason, &m.Machine} {
 			if chosen := hostile().Draw(t, "text"); chosen != "" {
 				*field = chosen[:min(len(chosen), maxText)]
 			}
@@ -358,7 +359,7 @@ func TestNoChosenTextIsMoreThanAText(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v for %+q", err, m.Name)
 		}
-		for _, text := range []string{m.cleaned().Name, m.cleaned().Device, m.cleaned().Factor, m.cleaned().By, m.cleaned().Reason} {
+		for _, text := range []string{m.cleaned().Name, m.cleaned().Device, m.cleaned().Factor, m.cleaned().By, m.cleaned().Reason, m.cleaned().Machine} {
 			if clickable.MatchString(text) || utf8.RuneCountInString(text) > reasonRunes {
 				t.Errorf("%q stays", text)
 			}

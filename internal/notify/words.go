@@ -24,7 +24,7 @@ type language struct {
 // facts are what prose may name. Code is for SMS, which has no other place for it.
 type facts struct {
 	Product, Name, Code, Expiry, Due string
-	Factor, Provider, By             string
+	Factor, Provider, By, Machine    string
 	Left                             int
 }
 

@@ -103,6 +103,7 @@ func TestEveryLanguageNamesTheSamePlaceholdersInABlock(t *testing.T) {
 func TestEveryBlockNamesOnlyWhatItsKindHas(t *testing.T) {
 	needs := map[string]fields{
 		"Expiry": hasMinutes, "Due": hasDue, "Factor": hasFactor, "Provider": hasProvider, "By": hasBy, "Code": hasCode,
+		"Machine": hasMachine,
 	}
 	l := newPost(t, Options{}).words["en"]
 	for kind, shape := range shapes {

@@ -2,10 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/oauth2"
 )
 
 // User agents as browsers send them.
@@ -240,5 +244,180 @@ func TestADeviceThatNamesItselfAnotherIsSuspended(t *testing.T) {
 			t.Fatal("the device itself is refused")
 		}
 		refused(t, "another device", c.with("Gatehouse-Device", "phone").say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+	})
+}
+
+const challengeFields = "challenge { id methods passkeyOptions }"
+
+// lift answers the challenge of a suspended session, shown by its access token or as in tells.
+func lift(t testing.TB, who person, in vars, method, code string) payload {
+	t.Helper()
+	ask := in
+	if len(in) == 0 {
+		ask = nil
+	}
+	c := call(t, who, "stepUp", challengeFields, ask).Challenge
+	if c == nil {
+		t.Fatal("stepUp gave no challenge")
+	}
+	answer := vars{"challengeId": c.ID, "method": method, "code": code}
+	for name, value := range in {
+		answer[name] = value
+	}
+	return call(t, who, "verifyMfa", outcomeFields, answer)
+}
+
+func TestAStepUpOnAnyServerPutsASuspendedSessionBackInUseAndNotForTheThief(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		owner := d.visitor(0).with("User-Agent", firefox)
+		owner.register()
+		phone, _ := owner.withApp()
+		thief := owner.with("User-Agent", chrome).at(last(d.servers))
+		refused(t, "the thief", thief.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+		until(t, time.Second, "the session goes on", func() bool { return owner.say(`{ me { id } }`, nil).code() == "STEP_UP_REQUIRED" })
+
+		c := call(t, thief, "stepUp", challengeFields, nil).Challenge
+		for _, in := range []vars{
+			{"method": "PASSWORD", "code": owner.password}, {"method": "TOTP", "code": phone.key.Code(phone.last)}, {"method": "TOTP", "code": ""},
+		} {
+			in["challengeId"] = c.ID
+			if p, a := try(t, thief, "verifyMfa", outcomeFields, in); p.Outcome != nil || p.refusal() == "" && a.code() == "" {
+				t.Fatalf("the thief is in: %v", a)
+			}
+		}
+		mine := d.person()
+		if p := mine.verify(*c, "TOTP", phone.key.Code(phone.last+1), nil); p.refusal() != "CHALLENGE_EXPIRED" {
+			t.Errorf("another account answers: %+v", p)
+		}
+
+		there, before := owner.at(last(d.servers)), *owner
+		p := lift(t, there, nil, "TOTP", phone.code())
+		if p.Outcome == nil || p.Outcome.Session.ID != before.session || p.Outcome.AccessToken == "" || p.Outcome.RefreshToken == "" {
+			t.Fatalf("the right answer gave %+v", p)
+		}
+		owner.hold(p.Outcome.tokens)
+		for _, server := range d.servers {
+			until(t, time.Second, "the session is not back", func() bool { return owner.at(server).signedIn() })
+			refused(t, "the copied token", thief.at(server).say(`{ me { id } }`, nil), "UNAUTHENTICATED")
+		}
+		if a := thief.tryRefresh(before.refresh); a.userError() != "TOKEN_INVALID" {
+			t.Errorf("the copied refresh token: %v", a)
+		}
+		owner.renew()
+		if _, a := try(t, owner, "regenerateRecoveryCodes", "recoveryCodes", nil); a.code() != "" {
+			t.Errorf("the session was not raised: %v", a)
+		}
+		var types []string
+		for _, e := range owner.events() {
+			types = append(types, e.Type)
+		}
+		for _, want := range []string{"SESSION_SUSPENDED", "SESSION_LIFTED"} {
+			if !slices.Contains(types, want) {
+				t.Errorf("no %s among %v", want, types)
+			}
+		}
+	})
+}
+
+func TestASuspendedSessionWhoseAccessTokenHasExpiredIsShownByItsRefreshToken(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		owner := d.visitor(0).with("User-Agent", firefox)
+		owner.register()
+		refused(t, "elsewhere", owner.with("User-Agent", chrome).say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+		owner.access = "" // it has expired, and is not shown
+		if a := owner.tryRefresh(owner.refresh); a.userError() != "STEP_UP_REQUIRED" {
+			t.Errorf("a refresh: %v", a)
+		}
+		_, a := try(t, owner, "stepUp", challengeFields, nil)
+		refused(t, "a stranger", a, "UNAUTHENTICATED")
+		_, a = try(t, owner, "stepUp", challengeFields, vars{"refreshToken": d.person().refresh})
+		refused(t, "the refresh token of a session in use", a, "UNAUTHENTICATED")
+		e := call(t, owner, "stepUp", challengeFields, vars{"refreshToken": owner.refresh}).Challenge
+		if p := owner.verify(*e, "PASSWORD", owner.password, nil); p.refusal() != "CHALLENGE_EXPIRED" {
+			t.Errorf("an answer that does not show the session: %+v", p)
+		}
+		p := owner.at(last(d.servers)).verify(*e, "PASSWORD", owner.password, vars{"refreshToken": owner.refresh})
+		if p.Outcome == nil || p.Outcome.Session.ID != owner.session {
+			t.Fatalf("the right answer gave %+v", p)
+		}
+		owner.hold(p.Outcome.tokens)
+		if !owner.signedIn() {
+			t.Error("the session is not back")
+		}
+		owner.renew()
+	})
+}
+
+func TestInCookieModeAStepUpSetsFreshCookiesAlsoWhenTheAccessCookieIsGone(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		b := d.browser()
+		b.headers.Set("User-Agent", firefox)
+		b.email, b.password = d.seen.email(), d.seen.password()
+		b.say(registerDocument, vars{"in": vars{"email": b.email, "password": b.password}})
+		for _, expired := range []bool{false, true} {
+			thief := &browser{client: b.client.with("User-Agent", chrome), cookies: maps.Clone(b.cookies), servers: d.servers}
+			refused(t, "the thief", thief.say(`{ me { id } }`, nil), "STEP_UP_REQUIRED")
+			if expired {
+				delete(b.cookies, "__Host-gh_access")
+			}
+			bearer := d.visitor(0).with("User-Agent", firefox)
+			if p := lift(t, bearer, vars{"refreshToken": thief.cookies["__Host-gh_refresh"].Value}, "PASSWORD", b.password); p.refusal() != "WRONG_STATE" {
+				t.Errorf("the tokens of a browser as bearer tokens: %+v", p)
+			}
+			p := lift(t, b, nil, "PASSWORD", b.password)
+			if p.Outcome == nil || p.Outcome.AccessToken != "" || p.Outcome.RefreshToken != "" {
+				t.Fatalf("the right answer gave %+v", p)
+			}
+			for _, name := range []string{"__Host-gh_access", "__Host-gh_refresh"} {
+				if b.cookies[name].Value == thief.cookies[name].Value {
+					t.Errorf("the cookie %s is the one that was out", name)
+				}
+			}
+			if !b.signedIn() || thief.signedIn() {
+				t.Error("the owner is not back, or the thief is")
+			}
+			if a := b.say(`mutation { refreshSession { outcome { __typename } userErrors { code } } }`, nil); a.userError() != "" || !b.signedIn() {
+				t.Errorf("a refresh: %v", a)
+			}
+		}
+		foreign := &browser{client: b.client.with("Origin", "https://evil.example"), cookies: maps.Clone(b.cookies), servers: d.servers}
+		_, a := try(t, foreign, "stepUp", challengeFields, nil)
+		refused(t, "a page of another site", a, "UNAUTHENTICATED")
+	})
+}
+
+func TestTheOwnerIsToldOfANewKeyAndNotMeEndsIt(t *testing.T) {
+	t.Parallel()
+	eachForm(t, func(t *testing.T, d *deployment) {
+		c := d.person()
+		_, key := c.apiKey("jobs:run")
+		id, secret := c.service("jobs:run")
+		there := last(d.servers)
+		if !key.at(there).holds() {
+			t.Fatal("the key is no good")
+		}
+		made := d.await(1, "apiKeyCreated", c.email)
+		if !strings.Contains(made.Text, "of a test") || !strings.Contains(made.Link, "/links/not-me?token=") {
+			t.Errorf("the mail says %q with the link %s", made.Text, made.Link)
+		}
+		if told := d.await(1, "serviceSecretCreated", c.email); told.token() == "" || told.token() == made.token() {
+			t.Errorf("the other mail has the link %s", told.Link)
+		}
+		if opened := c.page(http.MethodGet, made.Link, nil); opened.status != http.StatusOK || !key.holds() || !c.signedIn() {
+			t.Errorf("a look, as a mail scanner takes it, has acted: %d", opened.status)
+		}
+		if _, pressed := c.press(made, nil); pressed.status != http.StatusOK {
+			t.Fatalf("pressed: %d %s", pressed.status, pressed.body)
+		}
+		until(t, time.Second, "the key or the session goes on", func() bool { return !key.at(there).holds() && !c.at(there).signedIn() })
+		_, err := c.at(there).grants(id, secret, oauth2.AuthStyleInHeader)
+		refusedGrant(t, "the secret of the service account", err, http.StatusUnauthorized, "invalid_client")
+		if a := c.knock(); a.userError() != "PASSWORD_RESET_REQUIRED" {
+			t.Errorf("the password: %v", a)
+		}
+		d.await(1, "passwordReset", c.email)
 	})
 }

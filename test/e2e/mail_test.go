@@ -282,6 +282,42 @@ func TestALinkSignsTheBrowserInWithCookiesAndOnlyFromItsOwnPage(t *testing.T) {
 	})
 }
 
+func TestALinkToSignInStaysGoodWhereItsPageCannotAskForTheSecondFactor(t *testing.T) {
+	t.Parallel()
+	d := embedded(t)
+	c := d.person()
+	confirm := d.await(1, "verifyEmail", c.email) // else the mail would hand the account to whoever reads it
+	ask[any](c, `mutation($t: String!) { verifyEmail(input: {token: $t})`+plain, vars{"t": confirm.token()})
+	phone, _ := c.withApp()
+	b := d.browser()
+	b.email = c.email
+	ask[any](b.client, `mutation($e: String!) { requestLoginCode(input: {email: $e})`+plain, vars{"e": c.email})
+	m := d.await(1, "loginCode", c.email)
+	for range 2 {
+		opened, pressed := d.visitor(0).press(m, nil)
+		if opened.status != http.StatusOK || pressed.status != http.StatusBadRequest || len(pressed.header["Set-Cookie"]) > 0 {
+			t.Fatalf("opened: %d; pressed: %d %s", opened.status, pressed.status, pressed.body)
+		}
+	}
+	p := call(t, b, "loginWithCode", outcomeFields, vars{"email": c.email, "code": m.Code})
+	if p.Outcome == nil || p.Outcome.Kind != "MfaChallenge" {
+		t.Fatalf("the code of the same mail gave %+v", p)
+	}
+	c.seen.add("challenge", p.Outcome.ID)
+	in := vars{"challengeId": p.Outcome.ID, "method": "TOTP", "code": phone.code(), "trustDevice": true}
+	if p := call(t, b, "verifyMfa", outcomeFields, in); p.Outcome == nil || !b.signedIn() {
+		t.Fatalf("the second factor gave %+v", p)
+	}
+
+	// the browser is trusted now: its own page signs in
+	ask[any](b.client, `mutation($e: String!) { requestLoginCode(input: {email: $e})`+plain, vars{"e": c.email})
+	m = d.await(2, "loginCode", c.email)
+	trusted := d.visitor(0).with("Cookie", "__Host-gh_device="+b.cookies["__Host-gh_device"].Value)
+	if _, pressed := trusted.press(m, nil); pressed.status != http.StatusSeeOther || len(pressed.header["Set-Cookie"]) == 0 {
+		t.Errorf("on a trusted device: %d %s", pressed.status, pressed.body)
+	}
+}
+
 func TestAPageOfALinkKeepsItsSecretToItself(t *testing.T) {
 	t.Parallel()
 	d := embedded(t)

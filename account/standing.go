@@ -1,0 +1,149 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gatehouse/account/passkey"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/notify"
+	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
+)
+
+// Standing is how an account stands to second factors.
+type Standing struct {
+	Enrolled bool     // it has a factor
+	Enforced bool     // it must have one
+	Methods  []Method // by which it can answer a challenge now
+}
+
+// Asked reports whether a first factor alone lets nobody in.
+func (s Standing) Asked() bool { return s.Enrolled || s.Enforced && len(s.Methods) > 0 }
+
+// EnforceMFA is who must have a second factor.
+type EnforceMFA string
+
+// The policies.
+const (
+	MFAOptional EnforceMFA = "OPTIONAL"
+	MFAAdmins   EnforceMFA = "ADMINS"
+	MFARequired EnforceMFA = "REQUIRED"
+)
+
+// MFA says who must have a second factor, and which ones there are. A method that is no longer offered
+// cannot be enrolled any more; factors that exist stay good.
+type MFA struct {
+	Enforce EnforceMFA            // "": MFAOptional
+	Methods []Method              // TOTP, Passkey, SMS, Email; nil: none can be enrolled
+	Passkey *passkey.RelyingParty // nil: no passkeys
+}
+
+// Freshness is how long ago a person may have proved who they are to change how they prove it.
+const Freshness = 10 * time.Minute
+
+// StandingOf returns how user stands.
+func (a *Accounts) StandingOf(ctx context.Context, r store.Reader, user User) (Standing, error) {
+	kinds, err := store.All(ctx, r, selectKinds, store.Value[string], user.ID, user.ID)
+	if err != nil {
+		return Standing{}, fmt.Errorf("read factors of %s: %w", user.ID, err)
+	}
+	s := Standing{Enforced: a.Enforced(user)}
+	for _, k := range []struct {
+		kind   FactorKind
+		method Method
+		usable bool
+	}{
+		{TOTPFactor, TOTP, true},
+		{PasskeyFactor, Passkey, a.o.MFA.Passkey != nil},
+		{PhoneFactor, SMS, a.Reaches(notify.BySMS)},
+	} {
+		if !slices.Contains(kinds, string(k.kind)) {
+			continue
+		}
+		s.Enrolled = true // usable or not: who has a factor is never let in without one
+		if k.usable {
+			s.Methods = append(s.Methods, k.method)
+		}
+	}
+	if a.Offers(Email) && user.Verified {
+		s.Methods = append(s.Methods, Email)
+	}
+	if s.Enrolled && slices.Contains(kinds, string(RecoveryCode)) {
+		s.Methods = append(s.Methods, RecoveryCode)
+	}
+	return s, nil
+}
+
+// Enforced reports whether user must have a second factor.
+func (a *Accounts) Enforced(user User) bool {
+	switch a.o.MFA.Enforce {
+	case MFARequired:
+		return true
+	case MFAAdmins:
+		return slices.Contains(user.Roles, viewer.Admin)
+	}
+	return false
+}
+
+// Offers reports whether a method can be enrolled or, for Email, used.
+func (a *Accounts) Offers(m Method) bool {
+	switch {
+	case !slices.Contains(a.o.MFA.Methods, m):
+		return false
+	case m == Passkey:
+		return a.o.MFA.Passkey != nil
+	case m == SMS:
+		return a.Reaches(notify.BySMS)
+	case m == Email:
+		return a.Reaches(notify.ByMail)
+	}
+	return true
+}
+
+// Enrollable returns the methods that can be enrolled.
+func (a *Accounts) Enrollable() []Method {
+	return slices.DeleteFunc([]Method{TOTP, Passkey, SMS}, func(m Method) bool { return !a.Offers(m) })
+}
+
+// Assure returns nil for a caller who is signed in at level and has proved it at most maxAge ago; 0 sets
+// no bound. Who has no second factor cannot reach AAL2: for them a first factor shown within
+// [Freshness] stands in. Faults: UNAUTHENTICATED, STEP_UP_REQUIRED.
+func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Level, maxAge time.Duration) error {
+	if err := by.Person(); err != nil || by.System {
+		return err // no step-up would help whoever is not the person
+	}
+	if by.Level < level {
+		enrolled, err := a.HasFactor(ctx, by.User)
+		if err != nil {
+			return err
+		}
+		if enrolled {
+			return stepUp("Confirm with a second factor to do this.")
+		}
+		if maxAge == 0 || maxAge > Freshness {
+			maxAge = Freshness
+		}
+	}
+	if maxAge > 0 && a.o.Now().Sub(by.AuthTime) > maxAge {
+		return stepUp("Confirm that it is you to do this.")
+	}
+	return nil
+}
+
+// HasFactor reports whether user has a second factor, usable or not.
+func (a *Accounts) HasFactor(ctx context.Context, user viewer.UserID) (bool, error) {
+	enrolled, err := store.All(ctx, a.db, selectKinds, store.Value[string], user, user)
+	if err != nil {
+		return false, fmt.Errorf("read factors of %s: %w", user, err)
+	}
+	return len(enrolled) > 0, nil
+}
+
+func stepUp(message string) error {
+	f := fault.New(fault.StepUpRequired, "", message)
+	f.Hint = "Call stepUp, answer its challenge with verifyMfa, and try again."
+	return f
+}
