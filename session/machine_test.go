@@ -91,7 +91,7 @@ func TestNothingButTheWholeKeyOpens(t *testing.T) {
 		if !h.holder(h.sessions, shown).Anonymous() {
 			t.Error("an expired key opens")
 		}
-		if list, err := h.sessions.APIKeys(t.Context(), owner, owner.User); err != nil || len(list) != 1 {
+		if list, err := h.sessions.APIKeys(t.Context(), owner, []viewer.UserID{owner.User}); err != nil || len(list[owner.User]) != 1 {
 			t.Errorf("listed are %+v, %v; want the living one", list, err)
 		}
 		rows, err := store.All(t.Context(), h.db, store.SQL(`SELECT hash FROM api_keys ORDER BY id`), store.Value[[]byte])
@@ -194,11 +194,11 @@ func TestTheLastUseOfAKeyIsWrittenOnceAMinute(t *testing.T) {
 			if err := h.sessions.flushSeen(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			got, err := h.sessions.APIKey(t.Context(), owner, key.ID)
+			got, err := h.sessions.APIKeysByIDs(t.Context(), owner, []viewer.MachineID{key.ID})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return got.LastUsedAt
+			return got[key.ID].LastUsedAt
 		}
 		first := used()
 		if first.IsZero() {
