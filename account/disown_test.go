@@ -69,13 +69,14 @@ func (r *robbed) link(subject string) account.Identity {
 // left counts what lets somebody into the account beside the password.
 func (r *robbed) left() (n struct{ factors, codes, identities int }) {
 	r.Helper()
-	factors, err := r.accounts.Factors(r.Context(), viewer.System(), r.user.ID)
+	owner := []viewer.UserID{r.user.ID}
+	factors, err := r.accounts.Factors(r.Context(), viewer.System(), owner)
 	must(r, err)
-	identities, err := r.accounts.Identities(r.Context(), viewer.System(), r.user.ID)
+	identities, err := r.accounts.Identities(r.Context(), viewer.System(), owner)
 	must(r, err)
-	n.factors, n.identities = len(factors), len(identities)
-	n.codes, err = r.accounts.RecoveryCodesLeft(r.Context(), viewer.System(), r.user.ID)
+	codes, err := r.accounts.RecoveryCodesLeft(r.Context(), viewer.System(), owner)
 	must(r, err)
+	n.factors, n.identities, n.codes = len(factors[r.user.ID]), len(identities[r.user.ID]), codes[r.user.ID]
 	return n
 }
 
@@ -159,11 +160,11 @@ func TestNotMeLeavesWhatIsOlderThanSevenDays(t *testing.T) {
 		if n := r.left(); n.factors != 1 || n.codes != 10 || n.identities != 1 {
 			t.Errorf("left are %+v", n)
 		}
-		if _, err := r.accounts.Factor(t.Context(), viewer.System(), own.ID); err != nil {
-			t.Errorf("the owner's factor: %v", err)
+		if left, err := r.accounts.FactorsByIDs(t.Context(), viewer.System(), []account.FactorID{own.ID}); err != nil || len(left) != 1 {
+			t.Errorf("the owner's factor: %v, %v", left, err)
 		}
-		if _, err := r.accounts.Identity(t.Context(), viewer.System(), mine.ID); err != nil {
-			t.Errorf("the owner's identity: %v", err)
+		if left, err := r.accounts.IdentitiesByIDs(t.Context(), viewer.System(), []account.IdentityID{mine.ID}); err != nil || len(left) != 1 {
+			t.Errorf("the owner's identity: %v, %v", left, err)
 		}
 		events, err := r.audit.ByUser(t.Context(), viewer.System(), r.user.ID, 20)
 		must(t, err)

@@ -1,13 +1,10 @@
 package account
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"gatehouse/internal/fault"
-	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 )
 
@@ -47,52 +44,6 @@ type Factor struct {
 	LastUsedAt time.Time // zero: not since it was confirmed
 }
 
-// Factors returns the confirmed factors of user, oldest first; by is user or may read all users.
-// Faults: UNAUTHENTICATED, NOT_FOUND.
-func (a *Accounts) Factors(ctx context.Context, by viewer.Viewer, user viewer.UserID) ([]Factor, error) {
-	if err := mayRead(by, user); err != nil {
-		return nil, err
-	}
-	rows, err := store.All(ctx, a.db, selectFactors, scanFactor, user)
-	if err != nil {
-		return nil, fmt.Errorf("read factors of %s: %w", user, err)
-	}
-	factors := make([]Factor, 0, len(rows))
-	for _, r := range rows {
-		f, err := a.openFactor(r)
-		if err != nil {
-			return nil, err
-		}
-		factors = append(factors, f)
-	}
-	return factors, nil
-}
-
-// Factor returns the confirmed factor id if by may see it. Faults: UNAUTHENTICATED, NOT_FOUND.
-func (a *Accounts) Factor(ctx context.Context, by viewer.Viewer, id FactorID) (Factor, error) {
-	if err := by.SignedIn(); err != nil {
-		return Factor{}, err
-	}
-	r, err := store.One(ctx, a.db, selectFactor, scanFactor, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && (r.confirmedAt.IsZero() || !by.Owns(r.User, viewer.ReadUsers)) {
-		return Factor{}, fault.Missing("factor")
-	}
-	if err != nil {
-		return Factor{}, fmt.Errorf("read factor: %w", err)
-	}
-	return a.openFactor(r)
-}
-
-// RecoveryCodesLeft counts the recovery codes of user that were not used; by is user or may read all
-// users.
-func (a *Accounts) RecoveryCodesLeft(ctx context.Context, by viewer.Viewer, user viewer.UserID) (int, error) {
-	if err := mayRead(by, user); err != nil {
-		return 0, err
-	}
-	hashes, err := recoveryHashes(ctx, a.db, user)
-	return len(hashes), err
-}
-
 // openFactor unseals the name.
 func (a *Accounts) openFactor(r factorRow) (Factor, error) {
 	name, err := a.ring.Open(r.nameSealed, factorPlace(r.ID, "name"))
@@ -121,15 +72,4 @@ func WrongCode() error { return wrongCode() }
 
 func wrongCode() *fault.Fault {
 	return fault.New(fault.InvalidCode, "code", "The code is wrong or was used already.")
-}
-
-// mayRead returns why by may not see what belongs to user.
-func mayRead(by viewer.Viewer, user viewer.UserID) error {
-	if err := by.SignedIn(); err != nil {
-		return err
-	}
-	if !by.Owns(user, viewer.ReadUsers) {
-		return fault.Missing("user")
-	}
-	return nil
 }

@@ -62,44 +62,6 @@ type sealedProfile struct {
 	Profile ProviderProfile
 }
 
-// Identities returns the identities of user, oldest first; by is user or may read all users. Faults:
-// UNAUTHENTICATED, NOT_FOUND.
-func (a *Accounts) Identities(ctx context.Context, by viewer.Viewer, user viewer.UserID) ([]Identity, error) {
-	if err := by.SignedIn(); err != nil {
-		return nil, err
-	}
-	if !by.Owns(user, viewer.ReadUsers) {
-		return nil, fault.Missing("user")
-	}
-	rows, err := store.All(ctx, a.db, selectIdentities, scanIdentity, user)
-	if err != nil {
-		return nil, fmt.Errorf("read identities of %s: %w", user, err)
-	}
-	found := make([]Identity, len(rows))
-	for i, r := range rows {
-		if found[i], err = a.openIdentity(r); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
-}
-
-// Identity returns one identity; by is its owner or may read all users. Faults: UNAUTHENTICATED,
-// NOT_FOUND.
-func (a *Accounts) Identity(ctx context.Context, by viewer.Viewer, id IdentityID) (Identity, error) {
-	if err := by.SignedIn(); err != nil {
-		return Identity{}, err
-	}
-	r, err := store.One(ctx, a.db, selectIdentity, scanIdentity, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !by.Owns(r.User, viewer.ReadUsers) {
-		return Identity{}, fault.Missing("identity")
-	}
-	if err != nil {
-		return Identity{}, fmt.Errorf("read identity %s: %w", id, err)
-	}
-	return a.openIdentity(r)
-}
-
 // Unlink takes the identity id, which is one of by's own, from the account. The last way in stays.
 // Faults: UNAUTHENTICATED, NOT_FOUND, LAST_WAY_IN.
 func (a *Accounts) Unlink(ctx context.Context, by viewer.Viewer, id IdentityID, title string) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"gatehouse/internal/cache"
@@ -115,16 +114,13 @@ func (a *Accounts) read(ctx context.Context, id viewer.UserID) (row, error) {
 
 // readMany reads rows for the cache.
 func (a *Accounts) readMany(ctx context.Context, ids []viewer.UserID) (map[viewer.UserID]row, error) {
-	found := make(map[viewer.UserID]row, len(ids))
-	for part := range slices.Chunk(ids, store.MaxList) {
-		sized, size := selectByIDs.List(len(part))
-		rows, err := store.All(ctx, a.db, sized, scanRow, store.Values(part, size)...)
-		if err != nil {
-			return nil, fmt.Errorf("read accounts: %w", err)
-		}
-		for _, r := range rows {
-			found[r.ID] = r
-		}
+	rows, err := store.Many(ctx, a.db, selectByIDs, scanRow, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read accounts: %w", err)
+	}
+	found := make(map[viewer.UserID]row, len(rows))
+	for _, r := range rows {
+		found[r.ID] = r
 	}
 	return found, nil
 }
@@ -146,9 +142,12 @@ var (
 		WHERE user_id = ? AND confirmed_at IS NOT NULL ORDER BY id`)
 	selectFactorsOf = store.SQL(`SELECT ` + factorColumns + ` FROM factors
 		WHERE user_id = ? AND kind = ? AND confirmed_at IS NOT NULL ORDER BY id`)
-	selectFactor   = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE id = ?`)
-	selectByLookup = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE lookup = ?`)
-	selectKinds    = store.SQL(`SELECT kind FROM factors WHERE user_id = ? AND confirmed_at IS NOT NULL
+	selectFactorsOfMany = store.SQL(`SELECT ` + factorColumns + ` FROM factors
+		WHERE user_id IN (?*) AND confirmed_at IS NOT NULL ORDER BY id`)
+	selectConfirmed = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE id IN (?*) AND confirmed_at IS NOT NULL`)
+	selectFactor    = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE id = ?`)
+	selectByLookup  = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE lookup = ?`)
+	selectKinds     = store.SQL(`SELECT kind FROM factors WHERE user_id = ? AND confirmed_at IS NOT NULL
 		UNION SELECT 'RECOVERY_CODE' FROM recovery_codes WHERE user_id = ?`)
 	insertFactor = store.SQL(`INSERT INTO factors (id, user_id, kind, sealed, name_sealed, lookup, counter,
 		code_hash, code_expires_at, created_at, confirmed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
@@ -167,6 +166,7 @@ var (
 )
 
 var (
+	countRecoveryCodes       = store.SQL(`SELECT user_id, count(*) FROM recovery_codes WHERE user_id IN (?*) GROUP BY user_id`)
 	selectRecoveryCodes      = store.SQL(`SELECT hash FROM recovery_codes WHERE user_id = ?`)
 	insertRecoveryCode       = store.SQL(`INSERT INTO recovery_codes (user_id, hash, created_at) VALUES (?, ?, ?)`)
 	deleteRecoveryCode       = store.SQL(`DELETE FROM recovery_codes WHERE user_id = ? AND hash = ?`)
@@ -184,8 +184,8 @@ var (
 	useTrusted = store.SQL(`UPDATE trusted_devices SET last_used_at = ?
 		WHERE hash = ? AND user_id = ? AND expires_at > ?`)
 	selectTrusted = store.SQL(`SELECT ` + trustedColumns + ` FROM trusted_devices
-		WHERE user_id = ? AND expires_at > ? ORDER BY id DESC`)
-	selectOneTrusted     = store.SQL(`SELECT ` + trustedColumns + ` FROM trusted_devices WHERE id = ?`)
+		WHERE user_id IN (?*) AND expires_at > ? ORDER BY id DESC`)
+	selectTrustedByIDs   = store.SQL(`SELECT ` + trustedColumns + ` FROM trusted_devices WHERE id IN (?*)`)
 	deleteOneTrusted     = store.SQL(`DELETE FROM trusted_devices WHERE id = ? AND user_id = ?`)
 	deleteTrusted        = store.SQL(`DELETE FROM trusted_devices WHERE user_id = ?`)
 	deleteSurplusTrusted = store.SQL(`DELETE FROM trusted_devices WHERE user_id = ? AND id NOT IN
@@ -229,11 +229,11 @@ func scanTrusted(scan store.Scan) (d TrustedDevice, err error) {
 const identityColumns = `id, user_id, provider, issuer, profile_sealed, linked_at, used_at, profile_at`
 
 var (
-	selectIdentities = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE user_id = ? ORDER BY id`)
-	selectIdentity   = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE id = ?`)
-	selectBySubject  = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE subject_index = ?`)
-	countIdentities  = store.SQL(`SELECT count(*) FROM identities WHERE user_id = ?`)
-	countWaysIn      = store.SQL(`SELECT (SELECT count(*) FROM identities WHERE user_id = ?) +
+	selectIdentities      = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE user_id IN (?*) ORDER BY id`)
+	selectIdentitiesByIDs = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE id IN (?*)`)
+	selectBySubject       = store.SQL(`SELECT ` + identityColumns + ` FROM identities WHERE subject_index = ?`)
+	countIdentities       = store.SQL(`SELECT count(*) FROM identities WHERE user_id = ?`)
+	countWaysIn           = store.SQL(`SELECT (SELECT count(*) FROM identities WHERE user_id = ?) +
 		(SELECT count(*) FROM factors WHERE kind = ? AND user_id = ? AND confirmed_at IS NOT NULL)`)
 	insertIdentity = store.SQL(`INSERT INTO identities (id, user_id, provider, issuer, subject_index, profile_sealed,
 		tokens_sealed, linked_at, used_at, profile_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)

@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -69,34 +68,6 @@ func (a *Accounts) TrustsTx(ctx context.Context, tx *store.Tx, user viewer.UserI
 		return false, fmt.Errorf("check trusted device: %w", err)
 	}
 	return used == 1, nil
-}
-
-// TrustedDevices returns the devices that user trusts, newest first; by is user or may read all users.
-// Faults: UNAUTHENTICATED, NOT_FOUND.
-func (a *Accounts) TrustedDevices(ctx context.Context, by viewer.Viewer, user viewer.UserID) ([]TrustedDevice, error) {
-	if err := mayRead(by, user); err != nil {
-		return nil, err
-	}
-	devices, err := store.All(ctx, a.db, selectTrusted, scanTrusted, user, store.At(a.now()))
-	if err != nil {
-		return nil, fmt.Errorf("read trusted devices of %s: %w", user, err)
-	}
-	return devices, nil
-}
-
-// TrustedDevice returns the trusted device id if by may see it. Faults: UNAUTHENTICATED, NOT_FOUND.
-func (a *Accounts) TrustedDevice(ctx context.Context, by viewer.Viewer, id TrustedDeviceID) (TrustedDevice, error) {
-	if err := by.SignedIn(); err != nil {
-		return TrustedDevice{}, err
-	}
-	d, err := store.One(ctx, a.db, selectOneTrusted, scanTrusted, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !by.Owns(d.User, viewer.ReadUsers) {
-		return TrustedDevice{}, fault.Missing("trusted device")
-	}
-	if err != nil {
-		return TrustedDevice{}, fmt.Errorf("read trusted device: %w", err)
-	}
-	return d, nil
 }
 
 // RevokeTrustedDevice asks for the second factor again on a device of by. Faults: UNAUTHENTICATED,

@@ -66,6 +66,15 @@ func (a *Accounts) Seen(ctx context.Context, by viewer.Viewer, id viewer.UserID)
 	return a.Get(ctx, id)
 }
 
+// SeenByIDs returns those of ids that by may see, their own or as a reader of all accounts. Fault:
+// UNAUTHENTICATED.
+func (a *Accounts) SeenByIDs(ctx context.Context, by viewer.Viewer, ids []viewer.UserID) (map[viewer.UserID]User, error) {
+	if err := by.SignedIn(); err != nil {
+		return nil, err
+	}
+	return a.ByIDs(ctx, by.Owned(ids, viewer.ReadUsers))
+}
+
 // where returns the conditions of f. Roles stand separated by spaces, without USER, which all hold.
 func (a *Accounts) where(f Filter) (string, []any) {
 	where, args := "1 = 1", []any{}

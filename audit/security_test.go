@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"gatehouse/audit"
@@ -114,30 +115,57 @@ func TestAPersonReadsTheirOwnSecurityEventsPageByPage(t *testing.T) {
 			record(t, log, audit.LoginSucceeded, eve)
 			record(t, log, audit.LoginRefused, ada) // none of theirs to see
 		}
-		by, w := viewer.Viewer{User: ada}, page.Window{Size: 2}
-		first, err := log.Security(t.Context(), by, ada, w, true)
-		if err != nil || len(first.Items) != 2 || !first.HasNext || first.Total != 3 {
-			t.Fatalf("the first page is %+v, %v", first, err)
+		by, w, both := viewer.Viewer{User: ada}, page.Window{Size: 2}, []viewer.UserID{eve, ada}
+		pages, err := log.Security(t.Context(), by, both, w, true)
+		first := pages[ada]
+		if err != nil || len(pages) != 1 || len(first.Items) != 2 || !first.HasNext || first.Total != 3 {
+			t.Fatalf("the first pages are %+v, %v; want ada's own", pages, err)
 		}
 		after := audit.CursorOf(first.Items[1])
 		w.After = &after
-		second, err := log.Security(t.Context(), by, ada, w, false)
+		pages, err = log.Security(t.Context(), by, both, w, false)
+		second := pages[ada]
 		if err != nil || len(second.Items) != 1 || second.HasNext || second.Items[0].ID >= first.Items[1].ID {
 			t.Errorf("the second page is %+v, %v", second, err)
 		}
-		if _, err := log.Security(t.Context(), viewer.Viewer{User: eve}, ada, w, false); !fault.Is(err, fault.NotFound) {
-			t.Errorf("somebody else: %v, want NOT_FOUND", err)
+		if _, err := log.Security(t.Context(), viewer.Viewer{}, both, w, false); !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("nobody: %v, want UNAUTHENTICATED", err)
 		}
-		if _, err := log.Security(t.Context(), by, ada, page.Window{Size: 2, Backward: true}, false); !fault.Is(err, fault.BadUserInput) {
+		if _, err := log.Security(t.Context(), by, both, page.Window{Size: 2, Backward: true}, false); !fault.Is(err, fault.BadUserInput) {
 			t.Errorf("from the end: %v, want BAD_USER_INPUT", err)
 		}
-		id := first.Items[0].ID
-		if got, err := log.Get(t.Context(), by, id); err != nil || got.ID != id || got.ActorKind() != audit.Oneself {
-			t.Errorf("Get = %+v, %v", got, err)
+		ids := []string{first.Items[0].ID, "evt_none"}
+		if got, err := log.ByIDs(t.Context(), by, ids); err != nil || len(got) != 1 || got[ids[0]].ActorKind() != audit.Oneself {
+			t.Errorf("ByIDs = %+v, %v", got, err)
 		}
-		for _, other := range []viewer.Viewer{{User: eve}, {}} {
-			if _, err := log.Get(t.Context(), other, id); !fault.Is(err, fault.NotFound) {
-				t.Errorf("Get by %q: %v, want NOT_FOUND", other.User, err)
+		if got, err := log.ByIDs(t.Context(), viewer.Viewer{User: eve}, ids); err != nil || len(got) != 0 {
+			t.Errorf("ByIDs by somebody else = %+v, %v; want none", got, err)
+		}
+	})
+}
+
+func TestPagesOfManyAreEachAsOneAlone(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, db *store.DB) {
+		log := newLog(db)
+		people := []viewer.UserID{ada, eve, "usr_none"}
+		for range 3 {
+			for n := range 7 {
+				record(t, log, audit.LoginSucceeded, people[n%2])
+			}
+			for size := range 4 {
+				together, err := log.Security(t.Context(), viewer.System(), people, page.Window{Size: size + 1}, true)
+				if err != nil || len(together) != len(people) {
+					t.Fatalf("%d pages, %v; want %d", len(together), err, len(people))
+				}
+				for _, user := range people {
+					alone, err := log.Security(t.Context(), viewer.System(), []viewer.UserID{user}, page.Window{Size: size + 1}, true)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if diff := cmp.Diff(alone[user], together[user]); diff != "" {
+						t.Errorf("%s gets another page in company (-alone +together):\n%s", user, diff)
+					}
+				}
 			}
 		}
 	})

@@ -27,8 +27,9 @@ var (
 	selectSecurity = store.SQL(`SELECT ` + columns + security + `AND id < ? ORDER BY id DESC LIMIT ?`)
 	selectAfter    = store.SQL(`SELECT ` + columns + security + `AND id > ? ORDER BY id LIMIT ?`)
 	selectNewest   = store.SQL(`SELECT COALESCE(max(id), '')` + security)
-	countSecurity  = store.SQL(`SELECT count(*)` + security)
-	selectOne      = store.SQL(`SELECT ` + columns + ` FROM audit_events WHERE id = ? AND action IN (` + personalList() + `)`)
+	countSecurity  = store.SQL(`SELECT subject, count(*) FROM audit_events
+		WHERE subject IN (?*) AND action IN (` + personalList() + `) GROUP BY subject`)
+	selectByIDs = store.SQL(`SELECT ` + columns + ` FROM audit_events WHERE id IN (?*) AND action IN (` + personalList() + `)`)
 )
 
 func scanPointer(scan store.Scan) (*Entry, error) {

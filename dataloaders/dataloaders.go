@@ -1,65 +1,115 @@
-// Package dataloaders holds the batches of one request: each level of a query costs one statement,
-// however many objects ask.
+// Package dataloaders holds the batches of one answer: each level of a query costs one statement, however
+// many objects ask.
 //
-// [Source.With] puts fresh loaders into the context of an operation; a field takes its own with [From]. A
-// field of a list's elements (batch: true in gqlgen.yml) asks for all its keys at once with LoadAll;
-// any other asks for one with Load and meets its neighbours in the loader.
+// [Source.With] puts fresh loaders into the context of an answer; a field takes its own with [From]. Whoever
+// brings a list names it as company ([Loaders.MeetUsers] and its like). A field of its elements asks
+// its loader for one key, and the first that asks brings what the whole company may ask for. So elements
+// are written one after the other, and the lists of one level meet as the elements of one list do.
 package dataloaders
 
 import (
 	"context"
+	"sync"
 
 	"gatehouse/account"
+	"gatehouse/audit"
+	"gatehouse/internal/page"
 	"gatehouse/internal/viewer"
 	"gatehouse/queue"
 	"gatehouse/session"
 )
 
-// Loaders are the batches of one operation.
+// Loaders are the batches of one answer. A key that its viewer may not see is [ErrMissing].
 type Loaders struct {
-	Users     Loader[viewer.UserID, account.User]
-	Sessions  Loader[viewer.UserID, []session.Session]
-	Attempts  Loader[queue.ID, []queue.Attempt]
-	Artifacts Loader[queue.ID, []queue.File]
+	users    company[viewer.UserID]
+	jobs     company[queue.ID]
+	sessions company[viewer.SessionID]
+
+	Users           Loader[viewer.UserID, account.User] // whoever may see them
+	Sessions        Loader[viewer.UserID, []session.Session]
+	APIKeys         Loader[viewer.UserID, []session.APIKey]
+	ServiceAccounts Loader[viewer.UserID, []session.ServiceAccount]
+	Factors         Loader[viewer.UserID, []account.Factor]
+	RecoveryCodes   Loader[viewer.UserID, int] // how many are left
+	TrustedDevices  Loader[viewer.UserID, []account.TrustedDevice]
+	Identities      Loader[viewer.UserID, []account.Identity]
+	Jobs            Pages[viewer.UserID, page.Page[*queue.Excerpt]]
+	SecurityEvents  Pages[viewer.UserID, page.Page[*audit.Entry]]
+
+	Attempts  Loader[queue.ID, []queue.Attempt] // of jobs that the viewer may see
+	Artifacts Loader[queue.ID, []queue.File]    // likewise
+
+	Session Loader[viewer.SessionID, session.Session]
 }
 
-// Source is what the loaders of all operations fetch from.
+// MeetUsers says that the fields of these accounts may be asked for; "" is nobody.
+func (l *Loaders) MeetUsers(ids ...viewer.UserID) { l.users.meet(ids) }
+
+// MeetJobs says that the fields of these jobs may be asked for.
+func (l *Loaders) MeetJobs(ids ...queue.ID) { l.jobs.meet(ids) }
+
+// MeetSessions says that these sessions may be asked for; "" is none.
+func (l *Loaders) MeetSessions(ids ...viewer.SessionID) { l.sessions.meet(ids) }
+
+// Source is what the loaders of all answers fetch from.
 type Source struct {
-	users     func(context.Context, []viewer.UserID) (map[viewer.UserID]account.User, error)
-	sessions  func(context.Context, []viewer.UserID) (map[viewer.UserID][]session.Session, error)
-	attempts  func(context.Context, []queue.ID) (map[queue.ID][]queue.Attempt, error)
-	artifacts func(context.Context, []queue.ID) (map[queue.ID][]queue.File, error)
+	accounts *account.Accounts
+	sessions *session.Sessions
+	queue    *queue.Queue
 }
 
 // NewSource returns a source over the domain.
 func NewSource(accounts *account.Accounts, sessions *session.Sessions, q *queue.Queue) *Source {
-	return &Source{users: accounts.ByIDs, sessions: sessions.ByUsers, attempts: q.Attempts, artifacts: q.Artifacts}
+	return &Source{accounts, sessions, q}
 }
 
-// operation is a context with its loaders.
-type operation struct {
+func (s *Source) loaders() *Loaders {
+	l := &Loaders{}
+	l.Users.from(&l.users, s.accounts.ByIDs)
+	l.Sessions.from(&l.users, asViewer(s.sessions.ByUsers))
+	l.APIKeys.from(&l.users, asViewer(s.sessions.APIKeys))
+	l.ServiceAccounts.from(&l.users, asViewer(s.sessions.ServiceAccounts))
+	l.Factors.from(&l.users, asViewer(s.accounts.Factors))
+	l.RecoveryCodes.from(&l.users, asViewer(s.accounts.RecoveryCodesLeft))
+	l.TrustedDevices.from(&l.users, asViewer(s.accounts.TrustedDevices))
+	l.Identities.from(&l.users, asViewer(s.accounts.Identities))
+	l.Jobs.company, l.SecurityEvents.company = &l.users, &l.users
+	l.Attempts.from(&l.jobs, s.queue.Attempts)
+	l.Artifacts.from(&l.jobs, s.queue.Artifacts)
+	l.Session.from(&l.sessions, asViewer(s.sessions.ByIDs))
+	return l
+}
+
+// asViewer is read on behalf of the viewer of the context.
+func asViewer[K comparable, V any](read func(context.Context, viewer.Viewer, []K) (map[K]V, error)) func(context.Context, []K) (map[K]V, error) {
+	return func(ctx context.Context, keys []K) (map[K]V, error) { return read(ctx, viewer.From(ctx), keys) }
+}
+
+// answer is a context with its loaders, which are made when the first field asks.
+type answer struct {
 	context.Context
-	loaders Loaders
+	source  *Source
+	once    sync.Once
+	loaders *Loaders
 }
 
 type contextKey struct{}
 
 // Value implements context.Context.
-func (o *operation) Value(key any) any {
+func (a *answer) Value(key any) any {
 	if key == (contextKey{}) {
-		return &o.loaders
+		return a
 	}
-	return o.Context.Value(key)
+	return a.Context.Value(key)
 }
 
 // With returns ctx with empty loaders.
-func (s *Source) With(ctx context.Context) context.Context {
-	o := &operation{Context: ctx}
-	o.loaders.Users.fetch, o.loaders.Sessions.fetch = s.users, s.sessions
-	o.loaders.Attempts.fetch, o.loaders.Artifacts.fetch = s.attempts, s.artifacts
-	return o
-}
+func (s *Source) With(ctx context.Context) context.Context { return &answer{Context: ctx, source: s} }
 
-// From returns the loaders of the operation. Without [Source.With] before it panics: a field that loads
-// outside of an operation is a defect.
-func From(ctx context.Context) *Loaders { return ctx.Value(contextKey{}).(*Loaders) }
+// From returns the loaders of the answer. Without [Source.With] before it panics: a field that loads
+// outside of an answer is a defect.
+func From(ctx context.Context) *Loaders {
+	a := ctx.Value(contextKey{}).(*answer)
+	a.once.Do(func() { a.loaders = a.source.loaders() })
+	return a.loaders
+}

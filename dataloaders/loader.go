@@ -3,7 +3,6 @@ package dataloaders
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 )
 
@@ -13,19 +12,22 @@ var ErrMissing = errors.New("no such object")
 // maxBatch is how many keys one fetch is asked for at the most.
 const maxBatch = 500
 
-// quiet is how often in a row the goroutines that run beside a batch are let go first without one of
-// them adding a key, until the batch is taken for complete. A timer would cost a millisecond a level.
-const quiet = 3
-
-// Loader gathers the keys that the fields of one request ask for and fetches them together. What was
-// fetched is kept for the request. Results are found by key, whatever the order of the fetch.
+// Loader fetches the value of a key together with those of its company. What was fetched is kept for the
+// answer. Results are found by key, whatever the order of the fetch.
 type Loader[K comparable, V any] struct {
-	fetch func(ctx context.Context, keys []K) (map[K]V, error)
+	fetch   fetch[K, V]
+	company *company[K]
 
-	mu      sync.Mutex
-	known   map[K]*batch[K, V]
-	waiting *batch[K, V]
+	mu    sync.Mutex
+	known map[K]*batch[K, V]
+	met   int // how many of the company were looked at
 }
+
+// fetch brings what there is for keys.
+type fetch[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, error)
+
+// from says where values come from, and who asks.
+func (l *Loader[K, V]) from(c *company[K], f fetch[K, V]) { l.company, l.fetch = c, f }
 
 // batch is one fetch, done or to come.
 type batch[K comparable, V any] struct {
@@ -35,12 +37,11 @@ type batch[K comparable, V any] struct {
 	done  chan struct{}
 }
 
-// Load returns the value of key, together with what other goroutines ask for at the same time.
-// A key that is not found is ErrMissing.
+// Load returns the value of key. The first that asks fetches for the company too. A key that is not found
+// is ErrMissing.
 func (l *Loader[K, V]) Load(ctx context.Context, key K) (V, error) {
-	b, leader := l.join(key)
-	if leader {
-		l.settle(b)
+	b, first := l.join(key)
+	if first {
 		l.run(ctx, b)
 	}
 	select {
@@ -52,39 +53,8 @@ func (l *Loader[K, V]) Load(ctx context.Context, key K) (V, error) {
 	}
 }
 
-// LoadAll returns the values of keys in their order, with ErrMissing left as the zero value, in one
-// fetch for those that are not known yet.
-func (l *Loader[K, V]) LoadAll(ctx context.Context, keys []K) ([]V, error) {
-	batches := make([]*batch[K, V], len(keys))
-	var own []*batch[K, V]
-	for i, key := range keys {
-		b, leader := l.join(key)
-		if leader {
-			own = append(own, b)
-		}
-		batches[i] = b
-	}
-	for _, b := range own {
-		l.run(ctx, b)
-	}
-	values := make([]V, len(keys))
-	for i, key := range keys {
-		select {
-		case <-batches[i].done:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		v, err := batches[i].value(key)
-		if err != nil && !errors.Is(err, ErrMissing) {
-			return nil, err
-		}
-		values[i] = v
-	}
-	return values, nil
-}
-
-// join adds key to the batch in waiting unless it is known. The goroutine that opens a batch leads it.
-func (l *Loader[K, V]) join(key K) (b *batch[K, V], leader bool) {
+// join returns the batch of key; the first that asks for it opens one and fetches it.
+func (l *Loader[K, V]) join(key K) (b *batch[K, V], first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b := l.known[key]; b != nil {
@@ -93,35 +63,22 @@ func (l *Loader[K, V]) join(key K) (b *batch[K, V], leader bool) {
 	if l.known == nil {
 		l.known = make(map[K]*batch[K, V])
 	}
-	if l.waiting == nil || len(l.waiting.keys) == maxBatch {
-		l.waiting = &batch[K, V]{done: make(chan struct{})}
-		leader = true
-	}
-	b = l.waiting
-	b.keys = append(b.keys, key)
+	b = &batch[K, V]{keys: []K{key}, done: make(chan struct{})}
 	l.known[key] = b
-	return b, leader
-}
-
-// settle lets all goroutines that are about to ask do so.
-func (l *Loader[K, V]) settle(b *batch[K, V]) {
-	for still, size := 0, 0; still < quiet; still++ {
-		runtime.Gosched()
-		l.mu.Lock()
-		if n := len(b.keys); n != size {
-			still, size = 0, n
+	for _, other := range l.company.since(l.met) {
+		if len(b.keys) == maxBatch {
+			break
 		}
-		l.mu.Unlock()
+		l.met++
+		if l.known[other] == nil {
+			b.keys = append(b.keys, other)
+			l.known[other] = b
+		}
 	}
+	return b, true
 }
 
-// run closes the batch and fetches it.
 func (l *Loader[K, V]) run(ctx context.Context, b *batch[K, V]) {
-	l.mu.Lock()
-	if l.waiting == b {
-		l.waiting = nil
-	}
-	l.mu.Unlock()
 	defer close(b.done)
 	b.found, b.err = l.fetch(ctx, b.keys)
 }
@@ -135,4 +92,54 @@ func (b *batch[K, V]) value(key K) (V, error) {
 		return v, ErrMissing
 	}
 	return v, nil
+}
+
+// company are the objects of one kind that an answer has brought.
+type company[K comparable] struct {
+	mu   sync.Mutex
+	keys []K
+}
+
+// meet adds keys; the zero key is nobody.
+func (c *company[K]) meet(keys []K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var nobody K
+	for _, key := range keys {
+		if key != nobody {
+			c.keys = append(c.keys, key)
+		}
+	}
+}
+
+// since returns the keys after the first n. They are only ever added to.
+func (c *company[K]) since(n int) []K {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keys[n:]
+}
+
+// Pages are loaders of a field that takes arguments, one for each set of them.
+type Pages[K comparable, V any] struct {
+	company *company[K]
+
+	mu     sync.Mutex
+	byArgs map[any]*Loader[K, V]
+}
+
+// With returns the loader for args, which tells one set of arguments from another; the fetch of the first
+// that asks stands for all.
+func (p *Pages[K, V]) With(args any, f func(ctx context.Context, keys []K) (map[K]V, error)) *Loader[K, V] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.byArgs[args]; l != nil {
+		return l
+	}
+	if p.byArgs == nil {
+		p.byArgs = make(map[any]*Loader[K, V])
+	}
+	l := &Loader[K, V]{}
+	l.from(p.company, f)
+	p.byArgs[args] = l
+	return l
 }

@@ -18,7 +18,7 @@ import (
 // region    ************************** generated!.gotpl **************************
 
 type AuditEventResolver interface {
-	Subject(ctx context.Context, objs []*audit.Entry) ([]*account.User, error)
+	Subject(ctx context.Context, obj *audit.Entry) (*account.User, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -73,7 +73,7 @@ func (ec *executionContext) _AuditEvent_subject(ctx context.Context, field graph
 			return ec.fieldContext_AuditEvent_subject(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.resolveBatch_AuditEvent_subject(ctx, field, obj)
+			return ec.Resolvers.AuditEvent().Subject(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *account.User) graphql.Marshaler {
@@ -94,29 +94,6 @@ func (ec *executionContext) fieldContext_AuditEvent_subject(_ context.Context, f
 		},
 	}
 	return fc, nil
-}
-func (ec *executionContext) resolveBatch_AuditEvent_subject(ctx context.Context, field graphql.CollectedField, obj *audit.Entry) (any, error) {
-	resolver := ec.Resolvers.AuditEvent()
-	if batch, ok := graphql.BatchParentsFor[*audit.Entry](ctx, "AuditEvent"); ok {
-		result := batch.FieldResult(field, func() (any, error) {
-			return resolver.Subject(ctx, batch.Parents)
-		})
-		return graphql.ResolveBatchGroupResult[*account.User](
-			ctx,
-			batch.Index,
-			len(batch.Parents),
-			result,
-			"AuditEvent.subject",
-			batch.IndexMap,
-		)
-	}
-	results, err := resolver.Subject(ctx, []*audit.Entry{obj})
-	return graphql.ResolveBatchSingleResult[*account.User](
-		ctx,
-		results,
-		err,
-		"AuditEvent.subject",
-	)
 }
 
 func (ec *executionContext) _AuditEvent_subjectId(ctx context.Context, field graphql.CollectedField, obj *audit.Entry) (ret graphql.Marshaler) {
@@ -1726,7 +1703,6 @@ func (ec *executionContext) _UserEdge(ctx context.Context, sel ast.SelectionSet,
 // region    ***************************** type.gotpl *****************************
 
 func (ec *executionContext) marshalNAuditEvent2ᚕᚖgatehouseᚋauditᚐEntryᚄ(ctx context.Context, sel ast.SelectionSet, v []*audit.Entry) graphql.Marshaler {
-	ctx = graphql.WithBatchParents(ctx, "AuditEvent", v, nil)
 	ret := marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]

@@ -6499,31 +6499,6 @@ func (ec *executionContext) marshalNLong2int64(ctx context.Context, sel ast.Sele
 }
 
 func (ec *executionContext) marshalNNode2ᚕgatehouseᚋinternalᚋnodeᚐNode(ctx context.Context, sel ast.SelectionSet, v []node.Node) graphql.Marshaler {
-	{
-		var batchItemsSecurityEvent []*audit.Entry
-		batchIdxMapSecurityEvent := map[int]int{}
-		var batchItemsJob []*queue.Job
-		batchIdxMapJob := map[int]int{}
-		for i, item := range v {
-			switch concrete := item.(type) {
-			case audit.Entry:
-				batchIdxMapSecurityEvent[i] = len(batchItemsSecurityEvent)
-				batchItemsSecurityEvent = append(batchItemsSecurityEvent, &concrete)
-			case *audit.Entry:
-				batchIdxMapSecurityEvent[i] = len(batchItemsSecurityEvent)
-				batchItemsSecurityEvent = append(batchItemsSecurityEvent, concrete)
-			case *queue.Job:
-				batchIdxMapJob[i] = len(batchItemsJob)
-				batchItemsJob = append(batchItemsJob, concrete)
-			}
-		}
-		if len(batchItemsSecurityEvent) > 0 {
-			ctx = graphql.WithBatchParents(ctx, "SecurityEvent", batchItemsSecurityEvent, batchIdxMapSecurityEvent)
-		}
-		if len(batchItemsJob) > 0 {
-			ctx = graphql.WithBatchParents(ctx, "Job", batchItemsJob, batchIdxMapJob)
-		}
-	}
 	ret := marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]

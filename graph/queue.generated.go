@@ -18,12 +18,12 @@ import (
 // region    ************************** generated!.gotpl **************************
 
 type JobResolver interface {
-	Attempts(ctx context.Context, objs []*queue.Job) ([][]*queue.Attempt, error)
-	Owner(ctx context.Context, objs []*queue.Job) ([]*account.User, error)
+	Attempts(ctx context.Context, obj *queue.Job) ([]*queue.Attempt, error)
+	Owner(ctx context.Context, obj *queue.Job) (*account.User, error)
 
 	Result(ctx context.Context, obj *queue.Job) (JobResult, error)
 
-	Artifacts(ctx context.Context, objs []*queue.Job) ([][]*Artifact, error)
+	Artifacts(ctx context.Context, obj *queue.Job) ([]*Artifact, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -283,7 +283,7 @@ func (ec *executionContext) _Job_attempts(ctx context.Context, field graphql.Col
 			return ec.fieldContext_Job_attempts(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.resolveBatch_Job_attempts(ctx, field, obj)
+			return ec.Resolvers.Job().Attempts(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []*queue.Attempt) graphql.Marshaler {
@@ -305,29 +305,6 @@ func (ec *executionContext) fieldContext_Job_attempts(_ context.Context, field g
 	}
 	return fc, nil
 }
-func (ec *executionContext) resolveBatch_Job_attempts(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (any, error) {
-	resolver := ec.Resolvers.Job()
-	if batch, ok := graphql.BatchParentsFor[*queue.Job](ctx, "Job"); ok {
-		result := batch.FieldResult(field, func() (any, error) {
-			return resolver.Attempts(ctx, batch.Parents)
-		})
-		return graphql.ResolveBatchGroupResult[[]*queue.Attempt](
-			ctx,
-			batch.Index,
-			len(batch.Parents),
-			result,
-			"Job.attempts",
-			batch.IndexMap,
-		)
-	}
-	results, err := resolver.Attempts(ctx, []*queue.Job{obj})
-	return graphql.ResolveBatchSingleResult[[]*queue.Attempt](
-		ctx,
-		results,
-		err,
-		"Job.attempts",
-	)
-}
 
 func (ec *executionContext) _Job_owner(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
@@ -338,7 +315,7 @@ func (ec *executionContext) _Job_owner(ctx context.Context, field graphql.Collec
 			return ec.fieldContext_Job_owner(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.resolveBatch_Job_owner(ctx, field, obj)
+			return ec.Resolvers.Job().Owner(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *account.User) graphql.Marshaler {
@@ -359,29 +336,6 @@ func (ec *executionContext) fieldContext_Job_owner(_ context.Context, field grap
 		},
 	}
 	return fc, nil
-}
-func (ec *executionContext) resolveBatch_Job_owner(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (any, error) {
-	resolver := ec.Resolvers.Job()
-	if batch, ok := graphql.BatchParentsFor[*queue.Job](ctx, "Job"); ok {
-		result := batch.FieldResult(field, func() (any, error) {
-			return resolver.Owner(ctx, batch.Parents)
-		})
-		return graphql.ResolveBatchGroupResult[*account.User](
-			ctx,
-			batch.Index,
-			len(batch.Parents),
-			result,
-			"Job.owner",
-			batch.IndexMap,
-		)
-	}
-	results, err := resolver.Owner(ctx, []*queue.Job{obj})
-	return graphql.ResolveBatchSingleResult[*account.User](
-		ctx,
-		results,
-		err,
-		"Job.owner",
-	)
 }
 
 func (ec *executionContext) _Job_input(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (ret graphql.Marshaler) {
@@ -455,7 +409,7 @@ func (ec *executionContext) _Job_artifacts(ctx context.Context, field graphql.Co
 			return ec.fieldContext_Job_artifacts(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.resolveBatch_Job_artifacts(ctx, field, obj)
+			return ec.Resolvers.Job().Artifacts(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []*Artifact) graphql.Marshaler {
@@ -476,29 +430,6 @@ func (ec *executionContext) fieldContext_Job_artifacts(_ context.Context, field 
 		},
 	}
 	return fc, nil
-}
-func (ec *executionContext) resolveBatch_Job_artifacts(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (any, error) {
-	resolver := ec.Resolvers.Job()
-	if batch, ok := graphql.BatchParentsFor[*queue.Job](ctx, "Job"); ok {
-		result := batch.FieldResult(field, func() (any, error) {
-			return resolver.Artifacts(ctx, batch.Parents)
-		})
-		return graphql.ResolveBatchGroupResult[[]*Artifact](
-			ctx,
-			batch.Index,
-			len(batch.Parents),
-			result,
-			"Job.artifacts",
-			batch.IndexMap,
-		)
-	}
-	results, err := resolver.Artifacts(ctx, []*queue.Job{obj})
-	return graphql.ResolveBatchSingleResult[[]*Artifact](
-		ctx,
-		results,
-		err,
-		"Job.artifacts",
-	)
 }
 
 func (ec *executionContext) _Job_createdAt(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (ret graphql.Marshaler) {
@@ -2199,7 +2130,6 @@ func (ec *executionContext) marshalNDeleteJobPayload2ᚖgatehouseᚋgraphᚐDele
 }
 
 func (ec *executionContext) marshalNJob2ᚕᚖgatehouseᚋqueueᚐJobᚄ(ctx context.Context, sel ast.SelectionSet, v []*queue.Job) graphql.Marshaler {
-	ctx = graphql.WithBatchParents(ctx, "Job", v, nil)
 	ret := marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]

@@ -194,7 +194,7 @@ type User implements Node {
 }
 
 extend type Query {
-  "The account that is signed in; null when nobody is."
+  "The account that is signed in; null when nobody is. An API key without the scope account:read may ask for its id and its jobs, else it is FORBIDDEN."
   me: User @public
 }
 
@@ -2038,7 +2038,7 @@ type Job implements Node {
   maxAttempts: Int!
   "What became of each attempt, oldest first."
   attempts: [JobAttempt!]
-  "Who started the job."
+  "Who started the job. To a credential that may see the job and not the account, all but id and jobs is FORBIDDEN."
   owner: User
   "What the job was asked to do, without the content of its files."
   input: JSON!

@@ -17,7 +17,7 @@ import (
 // region    ************************** generated!.gotpl **************************
 
 type SecurityEventResolver interface {
-	Session(ctx context.Context, objs []*audit.Entry) ([]*session.Session, error)
+	Session(ctx context.Context, obj *audit.Entry) (*session.Session, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -100,7 +100,7 @@ func (ec *executionContext) _SecurityEvent_session(ctx context.Context, field gr
 			return ec.fieldContext_SecurityEvent_session(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.resolveBatch_SecurityEvent_session(ctx, field, obj)
+			return ec.Resolvers.SecurityEvent().Session(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *session.Session) graphql.Marshaler {
@@ -121,29 +121,6 @@ func (ec *executionContext) fieldContext_SecurityEvent_session(_ context.Context
 		},
 	}
 	return fc, nil
-}
-func (ec *executionContext) resolveBatch_SecurityEvent_session(ctx context.Context, field graphql.CollectedField, obj *audit.Entry) (any, error) {
-	resolver := ec.Resolvers.SecurityEvent()
-	if batch, ok := graphql.BatchParentsFor[*audit.Entry](ctx, "SecurityEvent"); ok {
-		result := batch.FieldResult(field, func() (any, error) {
-			return resolver.Session(ctx, batch.Parents)
-		})
-		return graphql.ResolveBatchGroupResult[*session.Session](
-			ctx,
-			batch.Index,
-			len(batch.Parents),
-			result,
-			"SecurityEvent.session",
-			batch.IndexMap,
-		)
-	}
-	results, err := resolver.Session(ctx, []*audit.Entry{obj})
-	return graphql.ResolveBatchSingleResult[*session.Session](
-		ctx,
-		results,
-		err,
-		"SecurityEvent.session",
-	)
 }
 
 func (ec *executionContext) _SecurityEventConnection_edges(ctx context.Context, field graphql.CollectedField, obj *SecurityEventConnection) (ret graphql.Marshaler) {
@@ -479,7 +456,6 @@ var (
 )
 
 func (ec *executionContext) marshalNSecurityEvent2ᚕᚖgatehouseᚋauditᚐEntryᚄ(ctx context.Context, sel ast.SelectionSet, v []*audit.Entry) graphql.Marshaler {
-	ctx = graphql.WithBatchParents(ctx, "SecurityEvent", v, nil)
 	ret := marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]

@@ -113,17 +113,17 @@ func Sections(accounts *account.Accounts, sessions *session.Sessions, log *audit
 			return err
 		}},
 		{"machines", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
-			keys, err := sessions.APIKeys(ctx, viewer.System(), user)
+			keys, err := sessions.APIKeys(ctx, viewer.System(), []viewer.UserID{user})
 			if err != nil {
 				return err
 			}
-			for _, k := range keys {
+			for _, k := range keys[user] {
 				if err := emit(machineEntry{k.ID, k.Name, k.Scopes, k.CreatedAt, k.LastUsedAt, k.ExpiresAt}); err != nil {
 					return err
 				}
 			}
-			services, err := sessions.ServiceAccounts(ctx, viewer.System(), user)
-			for _, a := range services {
+			services, err := sessions.ServiceAccounts(ctx, viewer.System(), []viewer.UserID{user})
+			for _, a := range services[user] {
 				if err := emit(machineEntry{ID: a.ID, Name: a.Name, Scopes: a.Scopes, CreatedAt: a.CreatedAt, LastUsedAt: a.LastUsedAt}); err != nil {
 					return err
 				}

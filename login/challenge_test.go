@@ -427,7 +427,7 @@ func TestWhatHasExpiredIsDeleted(t *testing.T) {
 		if must(t, err); n != 0 {
 			t.Errorf("%d challenges are left", n)
 		}
-		if factors, err := h.accounts.Factors(t.Context(), viewer.System(), h.user.ID); err != nil || len(factors) != 1 {
+		if factors, err := h.accounts.Factors(t.Context(), viewer.System(), []viewer.UserID{h.user.ID}); err != nil || len(factors[h.user.ID]) != 1 {
 			t.Errorf("the confirmed factor: %v, %v", factors, err)
 		}
 	})

@@ -135,9 +135,10 @@ func TestWhoWaitsInAnAccountWithAStrangersAddressIsThrownOut(t *testing.T) {
 		refuse(t, "the thief's refresh token", err, fault.SessionRevoked)
 		_, err = p.signIn(unverified("thief", "victim@example.com"))
 		refuse(t, "the thief's identity", err, fault.OAuthEmailUnverified)
-		left, err := p.accounts.Identities(t.Context(), p.signedIn(victim.Outcome), victim.Outcome.User.ID)
+		owner := victim.Outcome.User.ID
+		left, err := p.accounts.Identities(t.Context(), p.signedIn(victim.Outcome), []viewer.UserID{owner})
 		must(t, err)
-		if len(left) != 1 || left[0].Subject != "victim" {
+		if len(left[owner]) != 1 || left[owner][0].Subject != "victim" {
 			t.Errorf("identities: %+v, want the victim's alone", left)
 		}
 		if got := p.actions(victim.Outcome.User.ID); !slices.Contains(got, audit.AccountReclaimed) {
@@ -244,8 +245,8 @@ func TestTheLastWayInStays(t *testing.T) {
 		if len(results[fault.LastWayIn]) != 1 || len(results[""]) != 1 {
 			t.Errorf("two unlinks at once: %v, want one to be refused", results)
 		}
-		if left, _ := p.accounts.Identities(t.Context(), by, by.User); len(left) != 1 {
-			t.Errorf("%d identities are left", len(left))
+		if left, _ := p.accounts.Identities(t.Context(), by, []viewer.UserID{by.User}); len(left[by.User]) != 1 {
+			t.Errorf("identities that are left: %v", left)
 		}
 		p.box.Take(t, notify.IdentityUnlinked, "ada@example.com")
 		if len(p.provider.revoked) != 1 {

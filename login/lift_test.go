@@ -287,7 +287,7 @@ func TestNothingThatAThiefOfTheTokensDoesLiftsTheSession(t *testing.T) {
 				if h.admitted(held.Access) {
 					t.Fatal("the copied access token opens something")
 				}
-				if now, err := h.sessions.ByIDs(h.Context(), []viewer.SessionID{held.Session.ID}); err != nil || now[held.Session.ID].SuspendedAt.IsZero() != back {
+				if now, err := h.sessions.ByIDs(h.Context(), viewer.System(), []viewer.SessionID{held.Session.ID}); err != nil || now[held.Session.ID].SuspendedAt.IsZero() != back {
 					t.Fatalf("the session is %+v, %v; the owner is back: %v", now, err, back)
 				}
 			},

@@ -29,26 +29,76 @@ func (q *Queue) List(ctx context.Context, by viewer.Viewer, f Filter, o Order, w
 	text, args := list(f, o, w, fields)
 	query, kept := q.shapes.of(text)
 	rows, total := []*Excerpt(nil), 0
-	read := func(r store.Reader) (err error) {
+	err = q.reading(ctx, kept && !want.Total, func(r store.Reader) (err error) {
 		rows, err = store.All(ctx, r, query, newReader(fields, known).excerpt, args...)
-		return err
-	}
-	if kept && !want.Total {
-		err = read(q.db)
-	} else {
-		err = q.db.View(ctx, func(tx *store.Tx) error {
-			if err := read(tx); err != nil || !want.Total {
-				return err
-			}
-			query, args := count(f)
-			total, err = store.One(ctx, tx, query, store.Value[int], args...)
+		if err != nil || !want.Total {
 			return err
-		})
-	}
+		}
+		query, args := count(f)
+		total, err = store.One(ctx, r, query, store.Value[int], args...)
+		return err
+	})
 	if err != nil {
 		return none, fmt.Errorf("list jobs: %w", err)
 	}
 	return page.Cut(w, rows, total), nil
+}
+
+// ListOf returns for each of owners a page of their jobs that f chooses: an entry for each whose jobs by may
+// see, and for no other. Faults: those of List, save what concerns one owner.
+func (q *Queue) ListOf(ctx context.Context, by viewer.Viewer, owners []viewer.UserID, f Filter, o Order, w page.Window, want Want) (map[viewer.UserID]page.Page[*Excerpt], error) {
+	seen, o, err := q.seen(by, owners, f, o)
+	if err != nil || len(seen) == 0 {
+		return nil, err
+	}
+	f.Owner = seen[0] // in the place of each
+	fields := want.fields(o) | WithOwner
+	text, args := list(f, o, w, fields)
+	var (
+		rows   []*Excerpt
+		totals map[viewer.UserID]int
+	)
+	query, kept := q.shapes.of(text)
+	err = q.reading(ctx, kept && !want.Total, func(r store.Reader) (err error) {
+		rows, err = store.Each(ctx, r, query, "owner_id, "+o.by(w), newReader(fields, Job{}).excerpt, seen, args[1:]...)
+		if err == nil && want.Total {
+			totals, err = countOf(ctx, r, f, seen)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list jobs of owners: %w", err)
+	}
+	pages := make(map[viewer.UserID]page.Page[*Excerpt], len(seen))
+	for owner, some := range store.Group(seen, rows, func(e *Excerpt) viewer.UserID { return e.Owner }) {
+		pages[owner] = page.Cut(w, some, totals[owner])
+	}
+	return pages, nil
+}
+
+// reading calls read with the database as it is when one statement suffices, else with a snapshot of it.
+func (q *Queue) reading(ctx context.Context, alone bool, read func(store.Reader) error) error {
+	if alone {
+		return read(q.db)
+	}
+	return q.db.View(ctx, func(tx *store.Tx) error { return read(tx) })
+}
+
+// seen returns those of owners whose jobs by may list.
+func (q *Queue) seen(by viewer.Viewer, owners []viewer.UserID, f Filter, o Order) ([]viewer.UserID, Order, error) {
+	var seen []viewer.UserID
+	for _, owner := range owners {
+		f.Owner = owner
+		_, checked, err := q.allowed(by, f, o)
+		if fault.Is(err, fault.Forbidden) {
+			continue
+		}
+		if err != nil {
+			return nil, o, err
+		}
+		seen, o = append(seen, owner), checked
+	}
+	return seen, o, nil
 }
 
 // maxShapes bounds how many forms of the list's statement are kept prepared.
@@ -122,19 +172,15 @@ func (e *Excerpt) Cursor(field OrderField) page.Cursor {
 
 // ByIDs returns those of ids that by may see, by id.
 func (q *Queue) ByIDs(ctx context.Context, by viewer.Viewer, ids []ID) (map[ID]*Job, error) {
-	found := make(map[ID]*Job, len(ids))
-	err := eachList(ids, func(some []ID) error {
-		query, size := selectJobs.List(len(some))
-		jobs, err := store.All(ctx, q.db, query, scanJobs(), store.Values(some, size)...)
-		for _, j := range jobs {
-			if by.Owns(j.Owner, viewer.ReadJobs) {
-				found[j.ID] = j
-			}
-		}
-		return err
-	})
+	jobs, err := store.Many(ctx, q.db, selectJobs, scanJobs(), ids)
 	if err != nil {
 		return nil, fmt.Errorf("read jobs: %w", err)
+	}
+	found := make(map[ID]*Job, len(jobs))
+	for _, j := range jobs {
+		if by.Owns(j.Owner, viewer.ReadJobs) {
+			found[j.ID] = j
+		}
 	}
 	return found, nil
 }

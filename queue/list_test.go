@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"gatehouse/internal/fault"
 	"gatehouse/internal/page"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
@@ -238,6 +241,40 @@ func TestAListBringsWhatIsAskedOfTheJobsThatItsFilterChoosesAndNoMore(t *testing
 			}
 			if n := statements.Load(); n != most {
 				t.Errorf("the list and its results cost %d statements, want %d", n, most)
+			}
+		})
+	})
+}
+
+func TestAPageOfEachOwnerIsTheListOfThatOwnerForOneStatement(t *testing.T) {
+	eachYard(t, func(t *testing.T, y *yard) {
+		p, jobs := furnish(t, y)
+		owners := []viewer.UserID{"usr_none", eve.User, ada.User}
+		rapid.Check(t, func(t *rapid.T) {
+			l := drawList(t, jobs)
+			ctx, statements := counted(context.Background())
+			together, err := p.ListOf(ctx, l.by, owners, l.filter, l.order, l.window, l.want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, owner := range owners {
+				l.filter.Owner = owner
+				l.want.Fields |= queue.WithOwner
+				want, err := p.List(context.Background(), l.by, l.filter, l.order, l.window, l.want)
+				got, seen := together[owner]
+				if seen == fault.Is(err, fault.Forbidden) {
+					t.Fatalf("%s of %s: seen together %t, alone %v", l.by.User, owner, seen, err)
+				}
+				if diff := gocmp.Diff(want, got, gocmp.AllowUnexported(queue.Excerpt{}), cmpopts.EquateEmpty()); diff != "" {
+					t.Fatalf("%s gets another page in company (-alone +together):\n%s", owner, diff)
+				}
+			}
+			most := int64(1)
+			if l.want.Total {
+				most = 2
+			}
+			if n := statements.Load(); n != most {
+				t.Errorf("the pages cost %d statements, want %d", n, most)
 			}
 		})
 	})

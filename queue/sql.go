@@ -382,12 +382,12 @@ func (f Filter) where() (string, []any) {
 			conditions, args = append(conditions, condition), append(args, value)
 		}
 	}
+	if f.Owner != "" { // first: see ListOf
+		compare("owner_id = ?", f.Owner)
+	}
 	in("state", anys(f.States))
 	in("kind", anys(f.Kinds))
 	in("queue", anys(f.Queues))
-	if f.Owner != "" {
-		compare("owner_id = ?", f.Owner)
-	}
 	compare("created_at >= ?", f.CreatedAfter)
 	compare("created_at < ?", f.CreatedBefore)
 	return strings.Join(conditions, " AND "), args
@@ -418,12 +418,32 @@ func list(f Filter, o Order, w page.Window, fields Fields) (string, []any) {
 	}
 	place(w.After, true)
 	place(w.Before, false)
+	text := fmt.Sprintf("SELECT %s FROM jobs WHERE %s ORDER BY %s LIMIT ?", columnsFor(fields), where, o.by(w))
+	return text, append(args, w.Size+1)
+}
+
+// by returns what a statement for w is sorted by.
+func (o Order) by(w page.Window) string {
 	direction := "DESC"
 	if o.Ascending != w.Backward {
 		direction = "ASC"
 	}
-	text := fmt.Sprintf("SELECT %s FROM jobs WHERE %s ORDER BY %s %s, id %s LIMIT ?", columnsFor(fields), where, key, direction, direction)
-	return text, append(args, w.Size+1)
+	return fmt.Sprintf("%s %[2]s, id %[2]s", keys[o.Field].column, direction)
+}
+
+// countOf counts the jobs that f chooses of each of owners.
+func countOf(ctx context.Context, r store.Reader, f Filter, owners []viewer.UserID) (map[viewer.UserID]int, error) {
+	f.Owner = ""
+	where, args := f.where()
+	query := store.Passing("SELECT owner_id, count(*) FROM jobs WHERE owner_id IN (?*) AND " + where + " GROUP BY owner_id")
+	totals := make(map[viewer.UserID]int, len(owners))
+	_, err := store.Many(ctx, r, query, func(scan store.Scan) (owner viewer.UserID, err error) {
+		var total int
+		err = scan(&owner, &total)
+		totals[owner] = total
+		return owner, err
+	}, owners, args...)
+	return totals, err
 }
 
 func count(f Filter) (*store.Query, []any) {

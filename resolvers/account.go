@@ -2,6 +2,10 @@ package resolvers
 
 import (
 	"context"
+	"errors"
+	"slices"
+
+	"github.com/99designs/gqlgen/graphql"
 
 	"gatehouse/account"
 	"gatehouse/dataloaders"
@@ -42,6 +46,9 @@ func (r *queryResolver) Me(ctx context.Context) (*account.User, error) {
 	if by.User == "" {
 		return nil, nil
 	}
+	if err := shown(ctx, by.User); err != nil {
+		return nil, err
+	}
 	user, err := r.Accounts.Get(ctx, by.User)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
@@ -55,20 +62,38 @@ func (r *userResolver) Sessions(ctx context.Context, obj *account.User) (*graph.
 	if !viewer.From(ctx).Owns(obj.ID, viewer.ReadUsers) {
 		return nil, fault.Denied("Only the account itself may see its sessions.")
 	}
-	sessions, err := dataloaders.From(ctx).Sessions.LoadAll(ctx, []viewer.UserID{obj.ID})
+	sessions, err := of(ctx, &dataloaders.From(ctx).Sessions, obj)
 	if err != nil {
 		return nil, err
 	}
-	return sessionConnection(sessions[0]), nil
+	return sessionConnection(sessions), nil
 }
 
 func (r *userResolver) Jobs(ctx context.Context, obj *account.User, filter *graph.JobFilter, orderBy *graph.JobOrder, first *int, after *string, last *int, before *string) (*graph.JobConnection, error) {
-	if filter == nil {
-		filter = &graph.JobFilter{}
+	return r.jobsOf(ctx, obj, filter, orderBy, page.Request{First: first, After: after, Last: last, Before: before})
+}
+
+// of returns what loader has of user. What the viewer may not see is NOT_FOUND.
+func of[V any](ctx context.Context, loader *dataloaders.Loader[viewer.UserID, V], user *account.User) (V, error) {
+	value, err := loader.Load(ctx, user.ID)
+	if errors.Is(err, dataloaders.ErrMissing) {
+		err = fault.Missing("user")
 	}
-	narrowed, owner := *filter, string(obj.ID)
-	narrowed.OwnerID = &owner
-	return r.jobs(ctx, &narrowed, orderBy, page.Request{First: first, After: after, Last: last, Before: before})
+	return value, err
+}
+
+// shown refuses a viewer who may not see the account id, but for what decides for itself: whose a machine
+// is, and what it does, it may know by another scope.
+func shown(ctx context.Context, id viewer.UserID) error {
+	if viewer.From(ctx).Owns(id, viewer.ReadUsers) {
+		return nil
+	}
+	for _, field := range graphql.CollectAllFields(ctx) {
+		if !slices.Contains([]string{"__typename", "id", "jobs"}, field) {
+			return fault.Denied("This takes the scope account:read, or for the accounts of others users:read.")
+		}
+	}
+	return nil
 }
 
 // User returns the resolvers of the type.

@@ -98,8 +98,10 @@ func (r *queryResolver) Users(ctx context.Context, filter *graph.UserFilter, fir
 		Nodes: make([]*account.User, len(found.Items)), Edges: make([]*graph.UserEdge, len(found.Items)), TotalCount: found.Total,
 		PageInfo: &graph.PageInfo{HasNextPage: found.HasNext, HasPreviousPage: found.HasPrev},
 	}
+	loaders := dataloaders.From(ctx)
 	for i := range found.Items {
 		user := &found.Items[i]
+		loaders.MeetUsers(user.ID)
 		c.Nodes[i], c.Edges[i] = user, &graph.UserEdge{Cursor: account.CursorOf(*user).String(), Node: user}
 	}
 	if n := len(c.Edges); n > 0 {
@@ -149,8 +151,10 @@ func (r *queryResolver) AuditEvents(ctx context.Context, filter *graph.AuditEven
 		Nodes: make([]*audit.Entry, len(found.Items)), Edges: make([]*graph.AuditEventEdge, len(found.Items)), TotalCount: found.Total,
 		PageInfo: &graph.PageInfo{HasNextPage: found.HasNext, HasPreviousPage: found.HasPrev},
 	}
+	loaders := dataloaders.From(ctx)
 	for i := range found.Items {
 		event := &found.Items[i]
+		loaders.MeetUsers(event.Subject)
 		c.Nodes[i], c.Edges[i] = event, &graph.AuditEventEdge{Cursor: audit.CursorOf(event).String(), Node: event}
 	}
 	if n := len(c.Edges); n > 0 {
@@ -176,27 +180,12 @@ func auditFilter(f *graph.AuditEventFilter) audit.Filter {
 	return filter
 }
 
-// Subject answers for all events of a page at once. Whoever may read the audit but no accounts sees
-// the ids alone.
-func (r *auditEventResolver) Subject(ctx context.Context, objs []*audit.Entry) ([]*account.User, error) {
-	all := make([]*account.User, len(objs))
-	if !viewer.From(ctx).May(viewer.ReadUsers) {
-		return all, nil
+// Subject shows the account to those who may read accounts; whoever may read the audit alone sees the id.
+func (r *auditEventResolver) Subject(ctx context.Context, obj *audit.Entry) (*account.User, error) {
+	if obj.Subject == "" || !viewer.From(ctx).May(viewer.ReadUsers) {
+		return nil, nil
 	}
-	ids := make([]viewer.UserID, len(objs))
-	for i, event := range objs {
-		ids[i] = event.Subject
-	}
-	users, err := dataloaders.From(ctx).Users.LoadAll(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	for i := range users {
-		if users[i].ID != "" {
-			all[i] = &users[i]
-		}
-	}
-	return all, nil
+	return present(dataloaders.From(ctx).Users.Load(ctx, obj.Subject))
 }
 
 // AuditEvent returns the resolvers of the type.

@@ -2,10 +2,10 @@ package resolvers
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"gatehouse/account"
+	"gatehouse/audit"
 	"gatehouse/dataloaders"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/node"
@@ -17,91 +17,104 @@ import (
 const maxNodes = 100
 
 func (r *queryResolver) Node(ctx context.Context, id string) (node.Node, error) {
-	return r.find(ctx, id)
+	found, err := r.find(ctx, []string{id})
+	if err == nil && found[id] == nil {
+		err = fault.Missing("object")
+	}
+	return found[id], err
 }
 
 func (r *queryResolver) Nodes(ctx context.Context, ids []string) ([]node.Node, error) {
 	if len(ids) > maxNodes {
 		return nil, fault.New(fault.BadUserInput, "", "At most 100 ids can be asked for at once.")
 	}
-	found := make([]node.Node, len(ids))
-	for i, id := range ids {
-		n, err := r.find(ctx, id)
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return nil, err
-		}
-		if err == nil {
-			found[i] = n
-		}
+	found, err := r.find(ctx, ids)
+	if err != nil {
+		return nil, err
 	}
-	return found, nil
+	nodes := make([]node.Node, len(ids))
+	for i, id := range ids {
+		nodes[i] = found[id]
+	}
+	return nodes, nil
 }
 
 func (r *queryResolver) Version(context.Context) (string, error) { return r.Resolver.Version, nil }
 
-// find returns the object with id if the viewer may see it. The prefix tells the type.
-func (r *Resolver) find(ctx context.Context, id string) (node.Node, error) {
-	by := viewer.From(ctx)
-	kind, _, _ := strings.Cut(id, "_")
-	switch kind {
-	case "job":
-		j, err := r.Queue.Get(ctx, by, queue.ID(id))
-		if err != nil {
-			return nil, err
-		}
-		return j, nil
-	case "usr":
-		if !by.Owns(viewer.UserID(id), viewer.ReadUsers) {
-			return nil, fault.Missing("object")
-		}
-		u, err := dataloaders.From(ctx).Users.Load(ctx, viewer.UserID(id))
-		if errors.Is(err, dataloaders.ErrMissing) {
-			return nil, fault.Missing("object")
-		}
-		return u, err
-	case "evt":
-		e, err := r.Audit.Get(ctx, by, id)
-		if err != nil {
-			return nil, err
-		}
-		return e, nil
-	case "ses":
-		found, err := r.Sessions.ByIDs(ctx, []viewer.SessionID{viewer.SessionID(id)})
-		s, ok := found[viewer.SessionID(id)]
-		if err == nil && (!ok || !by.Owns(s.User, viewer.ReadUsers)) {
-			return nil, fault.Missing("object")
-		}
-		return s, err
-	case "fac":
-		f, err := r.Accounts.Factor(ctx, by, account.FactorID(id))
-		if err != nil {
-			return nil, missingObject(err)
-		}
-		return f, nil
-	case "tdv":
-		d, err := r.Accounts.TrustedDevice(ctx, by, account.TrustedDeviceID(id))
-		if err != nil {
-			return nil, missingObject(err)
-		}
-		return d, nil
-	case "idn":
-		identity, err := r.Accounts.Identity(ctx, by, account.IdentityID(id))
-		if err != nil {
-			return nil, err
-		}
-		return identity, nil
-	case "key":
-		return r.Sessions.APIKey(ctx, by, viewer.MachineID(id))
-	case "svc":
-		return r.Sessions.ServiceAccount(ctx, by, viewer.MachineID(id))
+// find returns those of ids that the viewer may see, by id. The prefix tells the type, and each type costs
+// one statement.
+func (r *Resolver) find(ctx context.Context, ids []string) (map[string]node.Node, error) {
+	byKind := map[string][]string{}
+	for _, id := range ids {
+		kind, _, _ := strings.Cut(id, "_")
+		byKind[kind] = append(byKind[kind], id)
 	}
-	return nil, fault.Missing("object")
+	found := make(map[string]node.Node, len(ids))
+	for kind, some := range byKind {
+		read := r.reader(kind)
+		if read == nil {
+			continue
+		}
+		if err := read(ctx, some, found); err != nil {
+			return nil, err
+		}
+	}
+	meetNodes(ctx, found)
+	return found, nil
 }
 
-// missingObject gives every missing object the same words.
-func missingObject(err error) error {
-	if fault.Is(err, fault.NotFound) {
-		return fault.Missing("object")
+// reader returns what reads objects of a kind, nil for no kind of ours.
+func (r *Resolver) reader(kind string) func(ctx context.Context, ids []string, into map[string]node.Node) error {
+	switch kind {
+	case "job":
+		return reading(r.Queue.ByIDs)
+	case "usr":
+		return reading(r.Accounts.SeenByIDs)
+	case "evt":
+		return reading(r.Audit.ByIDs)
+	case "ses":
+		return reading(r.Sessions.ByIDs)
+	case "fac":
+		return reading(r.Accounts.FactorsByIDs)
+	case "tdv":
+		return reading(r.Accounts.TrustedDevicesByIDs)
+	case "idn":
+		return reading(r.Accounts.IdentitiesByIDs)
+	case "key":
+		return reading(r.Sessions.APIKeysByIDs)
+	case "svc":
+		return reading(r.Sessions.ServiceAccountsByIDs)
 	}
-	return err
+	return nil
+}
+
+// reading makes objects of one type nodes.
+func reading[K ~string, V node.Node](read func(context.Context, viewer.Viewer, []K) (map[K]V, error)) func(ctx context.Context, ids []string, into map[string]node.Node) error {
+	return func(ctx context.Context, ids []string, into map[string]node.Node) error {
+		keys := make([]K, len(ids))
+		for i, id := range ids {
+			keys[i] = K(id)
+		}
+		found, err := read(ctx, viewer.From(ctx), keys)
+		for key, one := range found {
+			into[string(key)] = one
+		}
+		return err
+	}
+}
+
+// meetNodes names objects as company to those whose fields load.
+func meetNodes(ctx context.Context, nodes map[string]node.Node) {
+	loaders := dataloaders.From(ctx)
+	for _, found := range nodes {
+		switch one := found.(type) {
+		case account.User:
+			loaders.MeetUsers(one.ID)
+		case audit.Entry:
+			loaders.MeetSessions(one.Session)
+		case *queue.Job:
+			loaders.MeetJobs(one.ID)
+			loaders.MeetUsers(one.Owner)
+		}
+	}
 }

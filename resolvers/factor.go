@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"gatehouse/account"
+	"gatehouse/dataloaders"
 	"gatehouse/graph"
 	"gatehouse/internal/viewer"
 	"gatehouse/login"
@@ -183,17 +184,17 @@ func (r *mutationResolver) RevokeTrustedDevice(ctx context.Context, input graph.
 }
 
 func (r *userResolver) Factors(ctx context.Context, obj *account.User) ([]*account.Factor, error) {
-	factors, err := r.Accounts.Factors(ctx, viewer.From(ctx), obj.ID)
+	factors, err := of(ctx, &dataloaders.From(ctx).Factors, obj)
 	return pointers(factors), err
 }
 
 func (r *userResolver) RecoveryCodesLeft(ctx context.Context, obj *account.User) (*int, error) {
-	left, err := r.Accounts.RecoveryCodesLeft(ctx, viewer.From(ctx), obj.ID)
+	left, err := of(ctx, &dataloaders.From(ctx).RecoveryCodes, obj)
 	return &left, err
 }
 
 func (r *userResolver) TrustedDevices(ctx context.Context, obj *account.User) ([]*account.TrustedDevice, error) {
-	devices, err := r.Accounts.TrustedDevices(ctx, viewer.From(ctx), obj.ID)
+	devices, err := of(ctx, &dataloaders.From(ctx).TrustedDevices, obj)
 	return pointers(devices), err
 }
 

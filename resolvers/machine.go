@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse/account"
+	"gatehouse/dataloaders"
 	"gatehouse/graph"
 	"gatehouse/internal/page"
 	"gatehouse/internal/viewer"
@@ -76,7 +77,7 @@ func (r *mutationResolver) DeleteServiceAccount(ctx context.Context, input graph
 
 // APIKeys puts all keys on one page: an account has at most 50.
 func (r *userResolver) APIKeys(ctx context.Context, obj *account.User) (*graph.APIKeyConnection, error) {
-	keys, err := r.Resolver.Sessions.APIKeys(ctx, viewer.From(ctx), obj.ID)
+	keys, err := of(ctx, &dataloaders.From(ctx).APIKeys, obj)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func (r *userResolver) APIKeys(ctx context.Context, obj *account.User) (*graph.A
 
 // ServiceAccounts puts all of them on one page: an account has at most 20.
 func (r *userResolver) ServiceAccounts(ctx context.Context, obj *account.User) (*graph.ServiceAccountConnection, error) {
-	accounts, err := r.Resolver.Sessions.ServiceAccounts(ctx, viewer.From(ctx), obj.ID)
+	accounts, err := of(ctx, &dataloaders.From(ctx).ServiceAccounts, obj)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"gatehouse/account"
+	"gatehouse/dataloaders"
 	"gatehouse/graph"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/viewer"
@@ -79,19 +80,11 @@ func (r *mutationResolver) RefreshIdentityProfile(ctx context.Context, input gra
 
 // Identities answers for the account's owner and for those who may read users.
 func (r *userResolver) Identities(ctx context.Context, obj *account.User) ([]*account.Identity, error) {
-	by := viewer.From(ctx)
-	if !by.Owns(obj.ID, viewer.ReadUsers) {
+	if !viewer.From(ctx).Owns(obj.ID, viewer.ReadUsers) {
 		return nil, fault.Denied("Only the account itself may see its identities.")
 	}
-	found, err := r.Accounts.Identities(ctx, by, obj.ID)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]*account.Identity, len(found))
-	for n := range found {
-		all[n] = &found[n]
-	}
-	return all, nil
+	identities, err := of(ctx, &dataloaders.From(ctx).Identities, obj)
+	return pointers(identities), err
 }
 
 func (r *identityResolver) ProviderName(_ context.Context, obj *account.Identity) (string, error) {

@@ -31,16 +31,53 @@ func (r *Resolver) jobs(ctx context.Context, filter *graph.JobFilter, orderBy *g
 	if err != nil {
 		return nil, err
 	}
-	order := queue.Order{Field: queue.CreatedAt}
-	if orderBy != nil {
-		order = queue.Order{Field: orderBy.Field, Ascending: orderBy.Direction == graph.OrderDirectionAsc}
-	}
-	asked := selectionOf(graphql.GetFieldContext(ctx).Field.Selections)
+	asked, order := selectionOf(graphql.GetFieldContext(ctx).Field.Selections), orderOf(orderBy)
 	found, err := r.Queue.List(ctx, viewer.From(ctx), filterOf(filter), order, window, asked.Want)
 	if err != nil {
 		return nil, err
 	}
+	meetJobs(ctx, found)
 	return asked.connection(found, order.Field), nil
+}
+
+// jobsOf is jobs for one owner, together with the owner's company.
+func (r *Resolver) jobsOf(ctx context.Context, owner *account.User, filter *graph.JobFilter, orderBy *graph.JobOrder, place page.Request) (*graph.JobConnection, error) {
+	window, err := place.Window()
+	if err != nil {
+		return nil, err
+	}
+	asked, order := selectionOf(graphql.GetFieldContext(ctx).Field.Selections), orderOf(orderBy)
+	loader := dataloaders.From(ctx).Jobs.With(arguments(ctx, asked.Want), func(ctx context.Context, owners []viewer.UserID) (map[viewer.UserID]page.Page[*queue.Excerpt], error) {
+		pages, err := r.Queue.ListOf(ctx, viewer.From(ctx), owners, filterOf(filter), order, window, asked.Want)
+		for _, found := range pages {
+			meetJobs(ctx, found)
+		}
+		return pages, err
+	})
+	found, err := loader.Load(ctx, owner.ID)
+	if errors.Is(err, dataloaders.ErrMissing) {
+		return nil, fault.Denied("You may not see the jobs of this account.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return asked.connection(found, order.Field), nil
+}
+
+// meetJobs names the jobs of a page, and their owners, as company.
+func meetJobs(ctx context.Context, found page.Page[*queue.Excerpt]) {
+	loaders := dataloaders.From(ctx)
+	for _, j := range found.Items {
+		loaders.MeetJobs(j.ID)
+		loaders.MeetUsers(j.Owner)
+	}
+}
+
+func orderOf(o *graph.JobOrder) queue.Order {
+	if o == nil {
+		return queue.Order{Field: queue.CreatedAt}
+	}
+	return queue.Order{Field: o.Field, Ascending: o.Direction == graph.OrderDirectionAsc}
 }
 
 func filterOf(f *graph.JobFilter) queue.Filter {
@@ -81,73 +118,45 @@ func kindOf(k queue.Definition, s queue.Setting) *graph.JobKind {
 	}
 }
 
-func (r *jobResolver) Attempts(ctx context.Context, objs []*queue.Job) ([][]*queue.Attempt, error) {
-	found, err := dataloaders.From(ctx).Attempts.LoadAll(ctx, idsOf(objs))
-	if err != nil {
+func (r *jobResolver) Attempts(ctx context.Context, obj *queue.Job) ([]*queue.Attempt, error) {
+	attempts, err := dataloaders.From(ctx).Attempts.Load(ctx, obj.ID)
+	if err != nil && !errors.Is(err, dataloaders.ErrMissing) {
 		return nil, err
 	}
-	all := make([][]*queue.Attempt, len(objs))
-	for i, attempts := range found {
-		all[i] = make([]*queue.Attempt, len(attempts))
-		for n := range attempts {
-			all[i][n] = &attempts[n]
-		}
-	}
-	return all, nil
+	return pointers(attempts), nil
 }
 
-func (r *jobResolver) Owner(ctx context.Context, objs []*queue.Job) ([]*account.User, error) {
-	loader := &dataloaders.From(ctx).Users
-	if len(objs) == 1 { // an element of a connection's edges: it meets its neighbours in the loader
-		user, err := loader.Load(ctx, objs[0].Owner)
-		if errors.Is(err, dataloaders.ErrMissing) {
-			return []*account.User{nil}, nil
-		}
-		return []*account.User{&user}, err
-	}
-	owners := make([]viewer.UserID, len(objs))
-	for i, j := range objs {
-		owners[i] = j.Owner
-	}
-	users, err := loader.LoadAll(ctx, owners)
-	if err != nil {
+// Owner shows the account to whoever may see it; who may see the job alone sees the account's id.
+func (r *jobResolver) Owner(ctx context.Context, obj *queue.Job) (*account.User, error) {
+	if err := shown(ctx, obj.Owner); err != nil {
 		return nil, err
 	}
-	all := make([]*account.User, len(objs))
-	for i := range users {
-		if users[i].ID != "" { // an account that is gone leaves its jobs without an owner
-			all[i] = &users[i]
-		}
-	}
-	return all, nil
+	return present(dataloaders.From(ctx).Users.Load(ctx, obj.Owner))
 }
 
-func (r *jobResolver) Artifacts(ctx context.Context, objs []*queue.Job) ([][]*graph.Artifact, error) {
-	found, err := dataloaders.From(ctx).Artifacts.LoadAll(ctx, idsOf(objs))
-	if err != nil {
+// present returns an account, nil for one that is gone.
+func present(user account.User, err error) (*account.User, error) {
+	if errors.Is(err, dataloaders.ErrMissing) {
+		return nil, nil
+	}
+	return &user, err
+}
+
+func (r *jobResolver) Artifacts(ctx context.Context, obj *queue.Job) ([]*graph.Artifact, error) {
+	files, err := dataloaders.From(ctx).Artifacts.Load(ctx, obj.ID)
+	if err != nil && !errors.Is(err, dataloaders.ErrMissing) {
 		return nil, err
 	}
 	until := r.Now().Add(linkLife).Truncate(time.Second)
-	all := make([][]*graph.Artifact, len(objs))
-	for i, files := range found {
-		all[i] = make([]*graph.Artifact, len(files))
-		for n, f := range files {
-			id := string(f.ID)
-			all[i][n] = &graph.Artifact{
-				ID: id, Name: f.Name, MediaType: f.MediaType, Bytes: f.Bytes, Sha256: hex.EncodeToString(f.SHA256),
-				URL: r.PublicURL + "/artifacts/" + id + "?" + r.Signer.Sign(id, until), ExpiresAt: until,
-			}
+	all := make([]*graph.Artifact, len(files))
+	for i, f := range files {
+		id := string(f.ID)
+		all[i] = &graph.Artifact{
+			ID: id, Name: f.Name, MediaType: f.MediaType, Bytes: f.Bytes, Sha256: hex.EncodeToString(f.SHA256),
+			URL: r.PublicURL + "/artifacts/" + id + "?" + r.Signer.Sign(id, until), ExpiresAt: until,
 		}
 	}
 	return all, nil
-}
-
-func idsOf(jobs []*queue.Job) []queue.ID {
-	ids := make([]queue.ID, len(jobs))
-	for i, j := range jobs {
-		ids[i] = j.ID
-	}
-	return ids
 }
 
 // Result costs no statement of its own for a job that a list has brought.

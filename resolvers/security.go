@@ -2,9 +2,11 @@ package resolvers
 
 import (
 	"context"
+	"errors"
 
 	"gatehouse/account"
 	"gatehouse/audit"
+	"gatehouse/dataloaders"
 	"gatehouse/graph"
 	"gatehouse/internal/page"
 	"gatehouse/internal/viewer"
@@ -16,7 +18,18 @@ func (r *userResolver) SecurityEvents(ctx context.Context, obj *account.User, fi
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.Audit.Security(ctx, viewer.From(ctx), obj.ID, window, asks(ctx, "totalCount"))
+	count := asks(ctx, "totalCount")
+	loaders := dataloaders.From(ctx)
+	loader := loaders.SecurityEvents.With(arguments(ctx, count), func(ctx context.Context, users []viewer.UserID) (map[viewer.UserID]page.Page[*audit.Entry], error) {
+		pages, err := r.Audit.Security(ctx, viewer.From(ctx), users, window, count)
+		for _, found := range pages {
+			for _, e := range found.Items {
+				loaders.MeetSessions(e.Session)
+			}
+		}
+		return pages, err
+	})
+	found, err := of(ctx, loader, obj)
 	if err != nil {
 		return nil, err
 	}
@@ -40,26 +53,16 @@ func (r *subscriptionResolver) SecurityEvents(ctx context.Context, after *string
 	return r.Audit.Watch(ctx, viewer.From(ctx), orEmpty(after))
 }
 
-// Session finds the sessions of events in one statement. An event's subject owns its session, and only
-// who may see the one is here.
-func (r *securityEventResolver) Session(ctx context.Context, objs []*audit.Entry) ([]*session.Session, error) {
-	var ids []viewer.SessionID
-	for _, e := range objs {
-		if e.Session != "" {
-			ids = append(ids, e.Session)
-		}
+// Session finds the session of an event, whose subject owns it.
+func (r *securityEventResolver) Session(ctx context.Context, obj *audit.Entry) (*session.Session, error) {
+	if obj.Session == "" {
+		return nil, nil
 	}
-	found, err := r.Sessions.ByIDs(ctx, ids)
-	if err != nil {
-		return nil, err
+	found, err := dataloaders.From(ctx).Session.Load(ctx, obj.Session)
+	if errors.Is(err, dataloaders.ErrMissing) || err == nil && found.User != obj.Subject {
+		return nil, nil
 	}
-	all := make([]*session.Session, len(objs))
-	for i, e := range objs {
-		if s, exists := found[e.Session]; exists && s.User == e.Subject {
-			all[i] = &s
-		}
-	}
-	return all, nil
+	return &found, err
 }
 
 // SecurityEvent returns the resolvers of the type.

@@ -154,6 +154,16 @@ func (s jobSelection) connection(found page.Page[*queue.Excerpt], order queue.Or
 	return c
 }
 
+// arguments tells the field that is resolved, and what is wanted of it, from others of the operation: one
+// place in a document has one set of arguments.
+func arguments(ctx context.Context, want any) any {
+	type place struct {
+		field *ast.Field
+		want  any
+	}
+	return place{graphql.GetFieldContext(ctx).Field.Field, want}
+}
+
 // asks reports whether the object that is resolved is asked for field.
 func asks(ctx context.Context, field string) bool {
 	return slices.Contains(graphql.CollectAllFields(ctx), field)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +16,30 @@ const (
 	meQuery   = `{me{id email name roles createdAt}}`
 	listQuery = `{jobs(first:20){nodes{id kind state createdAt progress{fraction} owner{id email}} pageInfo{hasNextPage}}}`
 )
+
+// crowdQuery is a page of accounts with what hangs on them.
+const crowdQuery = `{users(first:20){nodes{id email sessions{nodes{id lastSeenAt}} factors{id kind}} pageInfo{hasNextPage}}}`
+
+// BenchmarkCrowd is a page of 20 accounts with their sessions and factors.
+func BenchmarkCrowd(b *testing.B) {
+	for name, address := range databases() {
+		b.Run(name, func(b *testing.B) {
+			c := newCrowd(b, address(b), 20)
+			body, err := json.Marshal(map[string]string{"query": crowdQuery})
+			c.must(err)
+			before := c.statements.Load()
+			b.ReportAllocs()
+			for b.Loop() {
+				r := httptest.NewRequest("POST", "/graphql", bytes.NewReader(body))
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Authorization", "Bearer "+c.admin)
+				w := &sink{header: make(http.Header)}
+				c.handler.ServeHTTP(w, r)
+			}
+			b.ReportMetric(float64(c.statements.Load()-before)/float64(b.N), "statements/op")
+		})
+	}
+}
 
 // BenchmarkOperation is what Gatehouse adds to net/http: one request through all middleware and limits,
 // and what nothing but reading the body and writing an answer costs.

@@ -116,25 +116,6 @@ func (s *Sessions) RevokeAPIKey(ctx context.Context, by viewer.Viewer, id viewer
 	})
 }
 
-// APIKeys returns the living keys of owner, newest first; by is owner or may read all users. Faults:
-// UNAUTHENTICATED, NOT_FOUND.
-func (s *Sessions) APIKeys(ctx context.Context, by viewer.Viewer, owner viewer.UserID) ([]APIKey, error) {
-	if err := mayList(by, owner); err != nil {
-		return nil, err
-	}
-	keys, err := store.All(ctx, s.db, selectKeysOf, scanAPIKey, owner, store.At(s.now()))
-	if err != nil {
-		return nil, fmt.Errorf("read API keys of %s: %w", owner, err)
-	}
-	return keys, nil
-}
-
-// APIKey returns a living key by its id. Fault: NOT_FOUND, also for somebody else's.
-func (s *Sessions) APIKey(ctx context.Context, by viewer.Viewer, id viewer.MachineID) (APIKey, error) {
-	key, err := store.One(ctx, s.db, selectKeyByID, scanAPIKey, id, store.At(s.now()))
-	return found(by, key, key.Owner, err, "API key")
-}
-
 // byKey admits the holder of an API key.
 func (s *Sessions) byKey(ctx context.Context, shown string) (viewer.Viewer, Credential, error) {
 	id, err := s.parseKey(shown)
@@ -242,29 +223,6 @@ func (s *Sessions) machineOwnerTx(ctx context.Context, tx *store.Tx, by viewer.V
 		return "", fault.Missing(what)
 	}
 	return owner, err
-}
-
-// mayList reports whether by may see the machines of owner.
-func mayList(by viewer.Viewer, owner viewer.UserID) error {
-	if err := by.SignedIn(); err != nil {
-		return err
-	}
-	if !by.Owns(owner, viewer.ReadUsers) {
-		return fault.Missing("user")
-	}
-	return nil
-}
-
-// found turns a row that is missing, or that by may not see, into NOT_FOUND.
-func found[T any](by viewer.Viewer, row T, owner viewer.UserID, err error, what string) (T, error) {
-	var none T
-	switch {
-	case isMissing(err), err == nil && mayList(by, owner) != nil:
-		return none, fault.Missing(what)
-	case err != nil:
-		return none, fmt.Errorf("read %s: %w", what, err)
-	}
-	return row, nil
 }
 
 func joinScopes(scopes []viewer.Scope) string {

@@ -124,7 +124,7 @@ func TestTheLastUseIsWrittenOnceAMinute(t *testing.T) {
 			if err := h.sessions.flushSeen(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			found, err := h.sessions.ByIDs(t.Context(), []viewer.SessionID{held.Session.ID})
+			found, err := h.sessions.ByIDs(t.Context(), viewer.System(), []viewer.SessionID{held.Session.ID})
 			if err != nil {
 				t.Fatal(err)
 			}

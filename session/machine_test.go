@@ -91,7 +91,7 @@ func TestNothingButTheWholeKeyOpens(t *testing.T) {
 		if !h.holder(h.sessions, shown).Anonymous() {
 			t.Error("an expired key opens")
 		}
-		if list, err := h.sessions.APIKeys(t.Context(), owner, owner.User); err != nil || len(list) != 1 {
+		if list, err := h.sessions.APIKeys(t.Context(), owner, []viewer.UserID{owner.User}); err != nil || len(list[owner.User]) != 1 {
 			t.Errorf("listed are %+v, %v; want the living one", list, err)
 		}
 		rows, err := store.All(t.Context(), h.db, store.SQL(`SELECT hash FROM api_keys ORDER BY id`), store.Value[[]byte])
@@ -150,9 +150,13 @@ func TestMachinesMadeSinceAMomentEndAndTheirRecordsWithThem(t *testing.T) {
 		holds(true, true, true, true)
 		end(since)
 		holds(true, true, false, false)
+		alive, err := h.sessions.ServiceAccountsByIDs(t.Context(), owner, []viewer.MachineID{stays.ID, rotated.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
 		for id, want := range map[viewer.MachineID]bool{stays.ID: true, rotated.ID: false} {
-			if _, err := h.sessions.ServiceAccount(t.Context(), owner, id); (err == nil) != want {
-				t.Errorf("service account %s: %v, want it alive: %t", id, err, want)
+			if _, is := alive[id]; is != want {
+				t.Errorf("service account %s is alive: %t, want %t", id, is, want)
 			}
 		}
 		end(time.Time{})
@@ -215,11 +219,11 @@ func TestTheLastUseOfAKeyIsWrittenOnceAMinute(t *testing.T) {
 			if err := h.sessions.flushSeen(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			got, err := h.sessions.APIKey(t.Context(), owner, key.ID)
+			got, err := h.sessions.APIKeysByIDs(t.Context(), owner, []viewer.MachineID{key.ID})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return got.LastUsedAt
+			return got[key.ID].LastUsedAt
 		}
 		first := used()
 		if first.IsZero() {

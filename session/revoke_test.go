@@ -116,11 +116,11 @@ func TestSessionsAreListedNewestFirstWithoutThoseThatEnded(t *testing.T) {
 		if want := []viewer.SessionID{third.Session.ID, first.Session.ID}; !slices.Equal(got, want) {
 			t.Errorf("listed %v, want %v", got, want)
 		}
-		byUser, err := h.sessions.ByUsers(t.Context(), []viewer.UserID{other, user, "usr_none"})
-		if err != nil || len(byUser[user]) != 2 || len(byUser[other]) != 1 || len(byUser) != 2 {
+		byUser, err := h.sessions.ByUsers(t.Context(), viewer.System(), []viewer.UserID{other, user, "usr_none"})
+		if err != nil || len(byUser[user]) != 2 || len(byUser[other]) != 1 || len(byUser["usr_none"]) != 0 {
 			t.Errorf("by users: %v, %v", byUser, err)
 		}
-		byID, err := h.sessions.ByIDs(t.Context(), []viewer.SessionID{short.Session.ID, second.Session.ID, "ses_none"})
+		byID, err := h.sessions.ByIDs(t.Context(), viewer.System(), []viewer.SessionID{short.Session.ID, second.Session.ID, "ses_none"})
 		if err != nil || len(byID) != 2 || byID[second.Session.ID].Reason != Revoked {
 			t.Errorf("by ids: %v, %v", byID, err)
 		}

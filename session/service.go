@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -118,25 +117,6 @@ func (s *Sessions) DeleteServiceAccount(ctx context.Context, by viewer.Viewer, i
 		}
 		return s.recordService(ctx, tx, ActionServiceDeleted, by, account, nil)
 	})
-}
-
-// ServiceAccounts returns the service accounts of owner, newest first; by is owner or may read all
-// users. Faults: UNAUTHENTICATED, NOT_FOUND.
-func (s *Sessions) ServiceAccounts(ctx context.Context, by viewer.Viewer, owner viewer.UserID) ([]ServiceAccount, error) {
-	if err := mayList(by, owner); err != nil {
-		return nil, err
-	}
-	accounts, err := store.All(ctx, s.db, selectServicesOf, scanService, owner)
-	if err != nil {
-		return nil, fmt.Errorf("read service accounts of %s: %w", owner, err)
-	}
-	return accounts, nil
-}
-
-// ServiceAccount returns one by its id. Fault: NOT_FOUND, also for somebody else's.
-func (s *Sessions) ServiceAccount(ctx context.Context, by viewer.Viewer, id viewer.MachineID) (ServiceAccount, error) {
-	account, err := store.One(ctx, s.db, selectService, scanService, id)
-	return found(by, account, account.Owner, err, "service account")
 }
 
 // ownServiceTx returns the service account id that by may manage.

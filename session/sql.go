@@ -215,20 +215,6 @@ func selectRecordOf(ctx context.Context, r store.Reader, id viewer.SessionID) (r
 	}, id)
 }
 
-// sessionsWhere runs a statement of sessionColumns with a list, in as few parts as the store allows.
-func sessionsWhere[T any](ctx context.Context, r store.Reader, q *store.Query, list []T, rest ...any) ([]Session, error) {
-	var found []Session
-	for part := range slices.Chunk(list, store.MaxList) {
-		sized, size := q.List(len(part))
-		some, err := store.All(ctx, r, sized, scanSession, append(store.Values(part, size), rest...)...)
-		if err != nil {
-			return nil, fmt.Errorf("read sessions: %w", err)
-		}
-		found = append(found, some...)
-	}
-	return found, nil
-}
-
 // execMany runs a statement whose list comes last, in as few parts as the store allows.
 func execMany[T any](ctx context.Context, tx *store.Tx, q *store.Query, list []T, first ...any) error {
 	for part := range slices.Chunk(list, store.MaxList) {
@@ -252,9 +238,9 @@ var (
 	countAPIKeys = store.SQL(`SELECT count(*) FROM api_keys
 		WHERE owner_id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`)
 	selectKeysOf = store.SQL(`SELECT id, owner_id, name, scopes, created_at, expires_at, last_used_at FROM api_keys
-		WHERE owner_id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) ORDER BY id DESC`)
-	selectKeyByID = store.SQL(`SELECT id, owner_id, name, scopes, created_at, expires_at, last_used_at FROM api_keys
-		WHERE id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`)
+		WHERE owner_id IN (?*) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) ORDER BY id DESC`)
+	selectKeysByIDs = store.SQL(`SELECT id, owner_id, name, scopes, created_at, expires_at, last_used_at FROM api_keys
+		WHERE id IN (?*) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`)
 	ownerOfKey = store.SQL(`SELECT owner_id FROM api_keys WHERE id = ?`)
 	revokeKey  = store.SQL(`UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL`)
 	markKey    = store.SQL(`UPDATE api_keys SET last_used_at = ? WHERE id = ? AND COALESCE(last_used_at, 0) <= ?`)
@@ -265,7 +251,9 @@ var (
 	countServices = store.SQL(`SELECT count(*) FROM service_accounts
 		WHERE owner_id = ? AND revoked_at IS NULL AND created_at <= ?`)
 	selectServicesOf = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
-		FROM service_accounts WHERE owner_id = ? AND revoked_at IS NULL ORDER BY id DESC`)
+		FROM service_accounts WHERE owner_id IN (?*) AND revoked_at IS NULL ORDER BY id DESC`)
+	selectServicesByIDs = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
+		FROM service_accounts WHERE id IN (?*) AND revoked_at IS NULL`)
 	selectService = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
 		FROM service_accounts WHERE id = ? AND revoked_at IS NULL`)
 	rotateService = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?, rotated_at = ?

@@ -1,7 +1,6 @@
 // Command gqlgen generates the executor in graph/ from the schema; go generate ./schema runs it.
 //
-// It is gqlgen with three changes. Lists are marshalled in sequence (see [gatehouse/internal/marshal.List]),
-// save the edges of connections, whose nodes meet in a loader only when they run side by side. A
+// It is gqlgen with three changes. Lists are marshalled in sequence (see [gatehouse/internal/marshal.List]). A
 // leaf that is a plain Go field or method is written out at once: there is no resolver that could
 // fail, no directive, and this project installs no field interceptor, so the context that gqlgen makes
 // for each is never looked at. And objects are [gatehouse/internal/marshal.Object] with the fields
@@ -116,9 +115,6 @@ func leafLists(text string) string {
 // listCall is how gqlgen 0.17.98 writes a list.
 const listCall = "graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, "
 
-// listFunc begins the function that writes a list.
-var listFunc = regexp.MustCompile(`(?m)^func \(ec \*executionContext\) marshal(\w+)\(`)
-
 func inSequence(file string) error {
 	source, err := os.ReadFile(file)
 	if err != nil {
@@ -126,20 +122,8 @@ func inSequence(file string) error {
 	}
 	text := string(source)
 	text = objects.Replace(indexes.ReplaceAllString(leavesAtOnce(text), ""))
-	var b strings.Builder
-	for len(text) > 0 {
-		end := len(text)
-		if next := listFunc.FindStringIndex(text[1:]); next != nil {
-			end = next[0] + 1
-		}
-		part := text[:end]
-		if name := listFunc.FindString(part); !strings.Contains(name, "Edge2") {
-			part = strings.ReplaceAll(part, listCall, "marshal.List(ctx, len(v), ")
-		}
-		b.WriteString(part)
-		text = text[end:]
-	}
-	formatted, err := imports.Process(file, []byte(leafLists(b.String())), nil)
+	text = strings.ReplaceAll(text, listCall, "marshal.List(ctx, len(v), ")
+	formatted, err := imports.Process(file, []byte(leafLists(text)), nil)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,8 @@ import (
 // Query is one statement, written once for both dialects.
 type Query struct {
 	texts   [2]string
-	passing bool // made for one use; not worth a prepared statement
+	raw     string // as it was written
+	passing bool   // made for one use; not worth a prepared statement
 
 	lists sync.Map // size to *Query, of a statement with a list
 }
@@ -25,7 +26,7 @@ var now = [2]string{
 // microseconds, and (?*) the one list of [Query.List]. A text is rebound once, so it belongs into a
 // package variable.
 func SQL(text string) *Query {
-	return &Query{texts: [2]string{SQLite: render(SQLite, text), Postgres: render(Postgres, text)}}
+	return &Query{raw: text, texts: [2]string{SQLite: render(SQLite, text), Postgres: render(Postgres, text)}}
 }
 
 // Passing is SQL for a text that is put together at run time and not kept prepared.
@@ -63,7 +64,7 @@ func (q *Query) List(n int) (*Query, int) {
 		return sized.(*Query), size
 	}
 	marks := "(?" + strings.Repeat(", ?", size-1) + ")"
-	sized := &Query{}
+	sized := &Query{passing: q.passing}
 	for d, text := range q.texts {
 		sized.texts[d] = rebind(Dialect(d), strings.ReplaceAll(text, "(?*)", marks))
 	}

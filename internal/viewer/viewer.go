@@ -96,6 +96,17 @@ func (v Viewer) Owns(owner UserID, scope Scope) bool {
 	return owner != "" && v.User == owner && (!v.Limited() || v.May(own[scope]))
 }
 
+// Owned returns those of owners whose things v may act on by scope, as [Viewer.Owns] says.
+func (v Viewer) Owned(owners []UserID, scope Scope) []UserID {
+	var owned []UserID
+	for _, owner := range owners {
+		if v.Owns(owner, scope) {
+			owned = append(owned, owner)
+		}
+	}
+	return owned
+}
+
 // Person returns UNAUTHENTICATED for nobody and FORBIDDEN for whoever is limited: credentials, keys,
 // factors and sessions are a person's to manage.
 func (v Viewer) Person() error {

@@ -158,8 +158,11 @@ func (c *costing) length(field *ast.Field) float64 {
 	if definition.Arguments.ForName("first") != nil || definition.Arguments.ForName("last") != nil {
 		return c.page(field)
 	}
-	if definition.Type.Elem == nil || strings.HasSuffix(parent.Name, "Connection") {
+	if strings.HasSuffix(parent.Name, "Connection") {
 		return 1 // the connection's own field has multiplied already
+	}
+	if definition.Type.Elem == nil && !strings.HasSuffix(definition.Type.NamedType, "Connection") {
+		return 1
 	}
 	if ids := field.Arguments.ForName("ids"); ids != nil {
 		return float64(max(1, c.elements(ids.Value)))

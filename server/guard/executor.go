@@ -86,6 +86,12 @@ func plainField(ctx context.Context, next graphql.Resolver) (any, error) { retur
 
 func plainRoot(ctx context.Context, next graphql.RootResolver) graphql.Marshaler { return next(ctx) }
 
+// afreshRoot runs one change of several in a context of its own, so that it reads what those before it have
+// changed.
+func (e *Executor) afreshRoot(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
+	return next(e.options.Around(ctx))
+}
+
 // document returns the parsed and validated document of text. One in the cache has passed all this before.
 func (e *Executor) document(text string) (*ast.QueryDocument, gqlerror.List) {
 	if known, ok := e.documents.get(text); ok {
@@ -114,11 +120,14 @@ func (e *Executor) document(text string) (*ast.QueryDocument, gqlerror.List) {
 	return document, nil
 }
 
-// choose finds the operation by its name and reads its variables.
+// choose finds the operation by its name, says how its fields run and reads its variables.
 func (e *Executor) choose(operation *graphql.OperationContext, params *graphql.RawParams) *gqlerror.Error {
 	operation.Operation = operation.Doc.Operations.ForName(params.OperationName)
 	if operation.Operation == nil {
 		return invalid(gqlerror.Errorf("operation %s not found", params.OperationName))
+	}
+	if operation.Operation.Operation == ast.Mutation {
+		operation.RootResolverMiddleware = e.afreshRoot
 	}
 	if len(operation.Operation.VariableDefinitions) == 0 {
 		return nil

@@ -40,7 +40,8 @@ type Options struct {
 	// Present shows an error of a resolver to a client, Recover makes one of a panic; nil: as gqlgen does.
 	Present graphql.ErrorPresenterFunc
 	Recover graphql.RecoverFunc
-	// Around gives the context of one answer, of which a subscription has many; nil leaves it as it is.
+	// Around gives the context of one answer, of which a subscription has many, and of one change of a
+	// mutation; nil leaves it as it is.
 	Around func(context.Context) context.Context
 }
 

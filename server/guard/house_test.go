@@ -18,9 +18,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // schemaText has the shapes that matter: connections, plain lists, unions, interfaces, inputs, wide types.
 const schemaText = `
 interface Node { id: ID! }
-type User implements Node { id: ID! email: String name: String sessions: [Session!]! factors: [Factor!]! manager: User
+type User implements Node { id: ID! email: String name: String sessions: [Session!]! factors: [Factor!]! keys: KeyConnection manager: User
   jobs(first: Int, after: String, last: Int, before: String, filter: JobFilter): JobConnection! self: User }
 type Session implements Node { id: ID! user: User createdAt: String device: String ip: String current: Boolean! }
+type KeyConnection { nodes: [Key!]! totalCount: Int }
+type Key { id: ID! name: String }
 type Factor implements Node { id: ID! name: String }
 type Job implements Node { id: ID! kind: String state: JobState owner: User attempts: [Attempt!]! result: JobResult progress: Progress artifacts: [Artifact!]! }
 type Attempt { number: Int! startedAt: String error: JobError log: [String!]! }

@@ -244,6 +244,19 @@ func TestALongListIsPricedByItsOwnLength(t *testing.T) {
 	}
 }
 
+func TestAConnectionWithoutPagesIsPricedAsAList(t *testing.T) {
+	exec := newExecutor(t, Options{Limits: Limits{ListSizes: map[string]int{"User.keys": 50}}})
+	for document, limit := range map[string]string{
+		"{me{keys{nodes{id name}}}}":                           "",
+		"{jobs(first:30){nodes{owner{keys{nodes{id name}}}}}}": "",
+		"{jobs(first:40){nodes{owner{keys{nodes{id name}}}}}}": "cost",
+	} {
+		if got := limitOf(t, prepareText(exec, document)); got != limit {
+			t.Errorf("%s: got limit %q, want %q", document, got, limit)
+		}
+	}
+}
+
 func TestAnObjectThatIsDearToLoadCostsItsWeight(t *testing.T) {
 	exec := newExecutor(t, Options{Limits: Limits{Weights: map[string]int{"Job.result": 40}}})
 	for document, limit := range map[string]string{

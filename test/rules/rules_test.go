@@ -216,7 +216,6 @@ func TestListsAreMarshalledInSequence(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no generated files: %v", err)
 	}
-	function := regexp.MustCompile(`(?m)^func \(ec \*executionContext\) marshal\S+`)
 	sequential := 0
 	for _, file := range files {
 		source, err := os.ReadFile(file)
@@ -224,11 +223,8 @@ func TestListsAreMarshalledInSequence(t *testing.T) {
 			t.Fatal(err)
 		}
 		sequential += strings.Count(string(source), "marshal.List(")
-		for _, at := range regexp.MustCompile(`MarshalSliceConcurrently`).FindAllIndex(source, -1) {
-			names := function.FindAll(source[:at[0]], -1)
-			if name := string(names[len(names)-1]); !strings.Contains(name, "Edge2") {
-				t.Errorf("%s: %s starts a goroutine for each element", filepath.Base(file), name)
-			}
+		if strings.Contains(string(source), "MarshalSliceConcurrently") {
+			t.Errorf("%s starts a goroutine for each element of a list", filepath.Base(file))
 		}
 	}
 	if sequential == 0 {
