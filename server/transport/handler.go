@@ -138,6 +138,7 @@ type Options struct {
 	MaxStreams      int   // open sockets and event streams; 50,000, and 503 beyond
 	// MaxStreamsPerPeer bounds those of one Peer; 200, and 429 beyond.
 	MaxStreamsPerPeer int
+	MaxUploadTime     time.Duration // for a whole multipart body, at whatever pace; 1 h
 	InitTimeout       time.Duration // from handshake to connection_init; 3 s
 	PingEvery         time.Duration // on a socket; silence of two of these ends it; 25 s
 	WriteTimeout      time.Duration // for one message to a slow client; 10 s
@@ -154,6 +155,7 @@ func (o Options) withDefaults() Options {
 	defaultTo(&o.MaxOperations, 64)
 	defaultTo(&o.MaxStreams, 50_000)
 	defaultTo(&o.MaxStreamsPerPeer, 200)
+	defaultTo(&o.MaxUploadTime, time.Hour)
 	defaultTo(&o.InitTimeout, 3*time.Second)
 	defaultTo(&o.PingEvery, 25*time.Second)
 	defaultTo(&o.WriteTimeout, 10*time.Second)
@@ -266,8 +268,20 @@ func (e *exchange) authenticate() *failure {
 		}
 		e.caller = caller
 	}
-	e.ctx = e.caller.attach(e.ctx)
+	e.ctx = e.caller.attach(e.r.Context())
 	return nil
+}
+
+// moment is how long a body may take to come before its caller must be found once more.
+const moment = 250 * time.Millisecond
+
+// authenticateAgain finds the caller once more when the body has taken its time: a session that was
+// revoked meanwhile, or a role that was taken away, opens nothing to whoever holds a body back.
+func (e *exchange) authenticateAgain() *failure {
+	if e.h.options.Now().Sub(e.started) < moment {
+		return nil
+	}
+	return e.authenticate()
 }
 
 // run executes the request and answers it.

@@ -49,6 +49,8 @@ type house struct {
 	ticks    chan int // what forever answers
 	staged   map[string]string
 	dropped  []string
+	barred   map[string]bool // who is refused from now on
+	asked    int             // how often the authenticator was
 }
 
 var errRefused = errors.New("refused")
@@ -134,6 +136,11 @@ func (h *house) Socket(_ *http.Request, authorization string) (Caller, error) {
 		return Caller{}, nil
 	}
 	words := strings.Fields(strings.TrimPrefix(authorization, "Bearer "))
+	barred := false
+	h.locked(func() { h.asked++; barred = h.barred[words[0]] })
+	if barred {
+		return Caller{}, errRefused
+	}
 	switch words[0] {
 	case "bad":
 		return Caller{}, errRefused

@@ -25,7 +25,7 @@ const (
 
 // multipart answers a POST with files, after the GraphQL multipart request specification: the part
 // "operations", the part "map", then the files in any order. The caller must be known before a byte of
-// the body is read; a file is handed to the stage as it arrives.
+// the body is read, and once more when all of it has come; a file is handed to the stage as it arrives.
 func (e *exchange) multipart() {
 	e.transport = "multipart"
 	u := &upload{e: e}
@@ -81,7 +81,10 @@ func (u *upload) read() (*graphql.RawParams, *failure) {
 	if problem := u.readFiles(parts); problem != nil {
 		return nil, problem
 	}
-	return u.params, nil
+	if problem := u.e.authenticateAgain(); problem != nil {
+		return nil, problem
+	}
+	return u.params, u.e.signedIn()
 }
 
 // admit checks all that can be checked before the body.
@@ -99,11 +102,19 @@ func (u *upload) admit() *failure {
 	if e.h.options.Stage == nil {
 		return refused(http.StatusUnsupportedMediaType, "This server takes no uploads.")
 	}
-	if e.caller.Subject == "" {
-		return &failure{status: http.StatusUnauthorized, errs: unauthenticated("Sign in to upload files.")}
+	if problem := e.signedIn(); problem != nil {
+		return problem
 	}
 	if most := e.h.options.MaxUploadBytes; e.r.ContentLength > most {
 		return uploadTooLarge(most, e.r.ContentLength)
+	}
+	return nil
+}
+
+// signedIn refuses the files of nobody.
+func (e *exchange) signedIn() *failure {
+	if e.caller.Subject == "" {
+		return &failure{status: http.StatusUnauthorized, errs: unauthenticated("Sign in to upload files.")}
 	}
 	return nil
 }
@@ -120,7 +131,8 @@ func (u *upload) open() (*multipart.Reader, error) {
 	u.body = &countedBody{
 		from: http.MaxBytesReader(u.e.w, u.e.r.Body, u.e.h.options.MaxUploadBytes),
 		pace: func(read int64) {
-			_ = controller.SetReadDeadline(u.e.started.Add(uploadGrace + time.Duration(read/uploadRate)*time.Second))
+			allowed := uploadGrace + time.Duration(read/uploadRate)*time.Second
+			_ = controller.SetReadDeadline(u.e.started.Add(min(allowed, u.e.h.options.MaxUploadTime)))
 		},
 	}
 	u.e.r.Body = u.body

@@ -44,6 +44,10 @@ func (e *exchange) post() {
 		e.fail(problem)
 		return
 	}
+	if problem := e.authenticateAgain(); problem != nil {
+		e.fail(problem)
+		return
+	}
 	params.Headers = e.r.Header
 	e.run(params, false)
 }
