@@ -266,6 +266,6 @@ func TestAMailedSignInTakesAnAccountFromWhoHasRegisteredSomebodyElsesAddress(t *
 			t.Fatalf("%+v, %v; the squatter is signed in: %v", user, err, lives())
 		}
 		_, err = h.accounts.ByPassword(t.Context(), adasEmail, adasPassword)
-		refuse(t, "the squatter's password", err, fault.PasswordResetRequired, "")
+		refuse(t, "the squatter's password", err, fault.InvalidCredentials, "")
 	})
 }

@@ -283,6 +283,7 @@ type model struct {
 	live map[account.Purpose]string // tokens
 	dead []string
 	pass string
+	ours bool // the address was confirmed
 }
 
 // The flows that a mailbox can lead into, in any order, by who holds any mail that was ever sent.
@@ -305,7 +306,8 @@ func TestNoSequenceOfRequestsOpensALinkTwiceOrAnOlderOne(t *testing.T) {
 			}
 			m.live[purpose] = token(h.mail(kind, email))
 		}
-		void := func() { // a change of the password makes worthless what was mailed to get in
+		void := func() { // a change of the password, or a take-over, makes worthless what was mailed to get in
+			m.ours = true
 			for _, purpose := range []account.Purpose{account.ToResetPassword, account.ToLogIn} {
 				if link := m.live[purpose]; link != "" {
 					m.dead = append(m.dead, link)
@@ -350,6 +352,9 @@ func TestNoSequenceOfRequestsOpensALinkTwiceOrAnOlderOne(t *testing.T) {
 				}
 				delete(m.live, account.ToLogIn)
 				m.dead = append(m.dead, link)
+				if !m.ours {
+					void()
+				}
 			},
 			"verify": func(rt *rapid.T) {
 				link := m.live[account.ToVerifyEmail]
@@ -360,7 +365,7 @@ func TestNoSequenceOfRequestsOpensALinkTwiceOrAnOlderOne(t *testing.T) {
 					rt.Fatalf("the newest link: %v", err)
 				}
 				delete(m.live, account.ToVerifyEmail)
-				m.dead = append(m.dead, link)
+				m.dead, m.ours = append(m.dead, link), true
 			},
 			"": func(rt *rapid.T) {
 				for _, link := range m.dead {

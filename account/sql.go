@@ -255,8 +255,8 @@ var (
 			On(store.Postgres, `SELECT `+columns+`, password_hash FROM users WHERE id = ? FOR UPDATE`)
 	selectLockedByEmail = store.SQL(`SELECT `+columns+`, password_hash FROM users WHERE email_index = ?`).
 				On(store.Postgres, `SELECT `+columns+`, password_hash FROM users WHERE email_index = ? FOR UPDATE`)
-	reclaimUser = store.SQL(`UPDATE users SET password_hash = NULL, name_sealed = NULL, email_verified = TRUE,
-		version = version + 1, updated_at = ? WHERE id = ?`)
+	reclaimUser = store.SQL(`UPDATE users SET password_hash = NULL, must_reset = FALSE, name_sealed = NULL,
+		email_verified = TRUE, deletes_at = NULL, version = version + 1, updated_at = ? WHERE id = ?`)
 )
 
 func scanIdentity(scan store.Scan) (r identityRow, err error) {

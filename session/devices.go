@@ -62,6 +62,14 @@ func (s *Sessions) LastFrom(ctx context.Context, user viewer.UserID, deviceID st
 	return last, nil
 }
 
+// ForgetDevicesTx forgets what user has signed in with: it was somebody else.
+func (s *Sessions) ForgetDevicesTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
+	if _, err := tx.Exec(ctx, forgetAllDevices, user); err != nil {
+		return fmt.Errorf("forget devices of %s: %w", user, err)
+	}
+	return nil
+}
+
 // known is what the table says of a user's devices, and of the one in question.
 type known struct {
 	all, recent int

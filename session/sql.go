@@ -64,7 +64,8 @@ var (
 		first_seen_at = CASE WHEN known_devices.last_seen_at <= ? THEN excluded.first_seen_at ELSE known_devices.first_seen_at END`)
 	forgetDevices = store.SQL(`DELETE FROM known_devices WHERE user_id = ? AND mark IN
 		(SELECT mark FROM known_devices WHERE user_id = ? ORDER BY last_seen_at DESC, mark LIMIT 1000 OFFSET ?)`)
-	deleteDevices = store.SQL(`DELETE FROM known_devices WHERE (user_id, mark) IN
+	forgetAllDevices = store.SQL(`DELETE FROM known_devices WHERE user_id = ?`)
+	deleteDevices    = store.SQL(`DELETE FROM known_devices WHERE (user_id, mark) IN
 		(SELECT d.user_id, d.mark FROM known_devices d WHERE d.last_seen_at < ? AND EXISTS
 		(SELECT 1 FROM known_devices later WHERE later.user_id = d.user_id AND later.last_seen_at > d.last_seen_at)
 		ORDER BY d.last_seen_at LIMIT 500)`)
