@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -57,6 +58,21 @@ func (a *Accounts) emptyTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, 
 		return err
 	}
 	return a.changedTx(ctx, tx, user)
+}
+
+// dropUntiedTx ends the API keys and service accounts of user and deletes the identities when the mail that
+// greets a new account has confirmed its address within [remorse]: whoever has opened the account may be
+// somebody else than who has followed the link, and nothing but the password has tied the two. Factors
+// stay: a mailbox alone does not defeat them, and it was told of each with a link that says "this was not me".
+func (a *Accounts) dropUntiedTx(ctx context.Context, tx *store.Tx, user User) error {
+	_, err := store.One(ctx, tx, selectUsedSince, store.Value[int64], user.ID, ToVerifyEmail, store.At(a.now().Add(-remorse)))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read when the address of %s was confirmed: %w", user.ID, err)
+	}
+	return a.dropKeysTx(ctx, tx, viewer.Viewer{User: user.ID}, user.ID)
 }
 
 // dropWaysInTx deletes all that lets somebody into the account of user, save the password.

@@ -159,3 +159,30 @@ func TestWhoProvesTheMailboxOfAnAccountThatWasNotConfirmedHasItAlone(t *testing.
 		})
 	}
 }
+
+func TestAResetWithinAWeekOfTheConfirmationLeavesNoKeyOfWhoHasOpenedTheAccount(t *testing.T) {
+	for name, row := range map[string]struct {
+		wait time.Duration // since the link was pressed
+		left []string
+	}{
+		"soon":         {time.Hour, []string{"factors", "recovery_codes"}},
+		"a week later": {8 * 24 * time.Hour, []string{"api_keys", "factors", "identities", "recovery_codes", "service_accounts"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachDatabase(t, func(t *testing.T, h *house) {
+				s := h.squatted()
+				_, err := h.accounts.VerifyEmail(t.Context(), account.Shown{Token: token(h.mail(notify.VerifyEmail, adasEmail))}, home)
+				must(t, err)                                                                                    // the owner of the mailbox, who has not asked for it
+				must(t, h.accounts.RequestEmailVerification(t.Context(), viewer.Viewer{}, adasEmail, stranger)) // hides no trace
+				h.settled()
+				s.clock.advance(row.wait)
+				_, err = h.accounts.ResetPassword(t.Context(), h.resetToken(adasEmail, adasEmail), "Difference engine no. 2", home)
+				must(t, err)
+				got := slices.DeleteFunc(s.inside(), func(table string) bool { return table == "known_devices" })
+				if slices.Sort(got); !slices.Equal(got, row.left) {
+					t.Errorf("left are %v, want %v", got, row.left)
+				}
+			})
+		})
+	}
+}

@@ -15,8 +15,9 @@ import (
 
 // ResetPassword gives the account that a reset was mailed to another password, ends all of its sessions
 // and signs nobody in. Since the mail has reached the address, an account whose address was not confirmed
-// is theirs alone: see [Accounts.ReclaimTx]. Faults: TOKEN_INVALID and TOKEN_EXPIRED at token; TOO_SHORT,
-// TOO_LONG and WEAK_PASSWORD at newPassword, and the link stays good; RATE_LIMITED; UNAVAILABLE.
+// is theirs alone (see [Accounts.ReclaimTx]), and one whose address a mail has confirmed within 7 days
+// loses its API keys, service accounts and identities. Faults: TOKEN_INVALID and TOKEN_EXPIRED at token;
+// TOO_SHORT, TOO_LONG and WEAK_PASSWORD at newPassword, and the link stays good; RATE_LIMITED; UNAVAILABLE.
 func (a *Accounts) ResetPassword(ctx context.Context, token, fresh string, from session.Origin) (User, error) {
 	if err := a.countTry(ctx, from); err != nil {
 		return User{}, err
@@ -57,6 +58,9 @@ func (a *Accounts) resetTx(ctx context.Context, tx *store.Tx, p Proof, hash pass
 	}
 	owner := viewer.Viewer{User: user.ID}
 	if user, err = a.provenTx(ctx, tx, user, p, network); err != nil {
+		return user, err
+	}
+	if err := a.dropUntiedTx(ctx, tx, user); err != nil {
 		return user, err
 	}
 	if _, err := tx.Exec(ctx, resetPassword, hash, store.At(a.now()), user.ID); err != nil {

@@ -70,10 +70,11 @@ var (
 		AND expires_at > ? RETURNING ` + proofColumns)
 	countTry = store.SQL(`UPDATE proofs SET tries = tries + 1 WHERE user_id = ? AND purpose = ? AND slot = ?
 		AND used_at IS NULL AND expires_at > ? AND tries < ? RETURNING ` + proofColumns)
-	useProof    = store.SQL(`UPDATE proofs SET used_at = ? WHERE id = ?`)
-	voidProofs  = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND used_at IS NULL AND purpose IN (?, ?, ?)`)
-	forgetLater = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND created_at >= ? AND id <> ?`)
-	selectKept  = store.SQL(`SELECT 1 FROM proofs WHERE purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ?
+	selectUsedSince = store.SQL(`SELECT 1 FROM proofs WHERE user_id = ? AND purpose = ? AND used_at > ? LIMIT 1`)
+	useProof        = store.SQL(`UPDATE proofs SET used_at = ? WHERE id = ?`)
+	voidProofs      = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND used_at IS NULL AND purpose IN (?, ?, ?)`)
+	forgetLater     = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND created_at >= ? AND id <> ?`)
+	selectKept      = store.SQL(`SELECT 1 FROM proofs WHERE purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ?
 		AND user_id <> ? LIMIT 1`)
 	selectWayBack = store.SQL(`SELECT ` + proofColumns + ` FROM proofs WHERE user_id = ? AND purpose = ? AND slot = ?
 		AND used_at IS NULL AND expires_at > ?`)
