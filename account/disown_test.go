@@ -195,6 +195,20 @@ func TestOldRecoveryCodesDoNotOutliveTheLastFactor(t *testing.T) {
 	})
 }
 
+func TestRecoveryCodesWithoutAFactorAskNobodyForOne(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		r := newRobbed(t, h)
+		r.app()
+		must(t, r.db.Update(t.Context(), func(tx *store.Tx) error { // as "this was not me" once left them
+			_, err := tx.Exec(t.Context(), store.SQL(`DELETE FROM factors`))
+			return err
+		}))
+		if has, err := r.accounts.HasFactor(t.Context(), r.user.ID); err != nil || has || r.left().codes != 10 {
+			t.Errorf("%d codes make a factor: %v, %v", r.left().codes, has, err)
+		}
+	})
+}
+
 func TestMailsOfAnotherKindDoNotReplaceALinkAndThoseOfOneChangeShareIt(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, h *house) {
 		r := newRobbed(t, h)

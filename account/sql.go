@@ -145,6 +145,7 @@ var (
 	bumpVersion   = store.SQL(`UPDATE users SET version = version + 1, updated_at = ? WHERE id = ?`)
 	selectFactors = store.SQL(`SELECT ` + factorColumns + ` FROM factors
 		WHERE user_id = ? AND confirmed_at IS NOT NULL ORDER BY id`)
+	countFactors    = store.SQL(`SELECT count(*) FROM factors WHERE user_id = ? AND confirmed_at IS NOT NULL`)
 	selectFactorsOf = store.SQL(`SELECT ` + factorColumns + ` FROM factors
 		WHERE user_id = ? AND kind = ? AND confirmed_at IS NOT NULL ORDER BY id`)
 	selectFactor   = store.SQL(`SELECT ` + factorColumns + ` FROM factors WHERE id = ?`)
