@@ -68,7 +68,7 @@ func (a *Accounts) StandingOf(ctx context.Context, r store.Reader, user User) (S
 			s.Methods = append(s.Methods, k.method)
 		}
 	}
-	if a.Offers(Email) && user.Verified {
+	if a.Offers(Email) && user.Verified && !s.Enrolled { // else the mailbox, which resets the password too, would do alone
 		s.Methods = append(s.Methods, Email)
 	}
 	if s.Enrolled && slices.Contains(kinds, string(RecoveryCode)) {
