@@ -85,12 +85,12 @@ func (a *Accounts) ReclaimAdmin(ctx context.Context, email, secret, name string)
 }
 
 // promoteTx makes user, who is locked, an administrator. Faults: EMAIL_NOT_VERIFIED for an account that
-// somebody else may have opened, to wait inside for just this; WRONG_STATE for one that is disabled or is going to be deleted.
+// somebody else may have opened, to wait inside for just this; WRONG_STATE for one that is going to be deleted.
 func (a *Accounts) promoteTx(ctx context.Context, tx *store.Tx, user User) (User, error) {
 	if !user.Verified {
 		return User{}, fault.New(fault.EmailNotVerified, "email", "Nobody has confirmed the address of this account: somebody else may have opened it.")
 	}
-	if err := mayAdminister(user); err != nil {
+	if err := stays(user); err != nil {
 		return User{}, err
 	}
 	if slices.Contains(user.Roles, viewer.Admin) {
@@ -107,17 +107,6 @@ func (a *Accounts) promoteTx(ctx context.Context, tx *store.Tx, user User) (User
 		return User{}, err
 	}
 	return a.userTx(ctx, tx, user.ID)
-}
-
-// mayAdminister refuses to make an administrator of whoever cannot stay one. Fault: WRONG_STATE.
-func mayAdminister(user User) error {
-	switch {
-	case user.Status != Active:
-		return fault.New(fault.WrongState, "", "This account is disabled.")
-	case !user.DeletesAt.IsZero():
-		return fault.New(fault.WrongState, "", "This account is going to be deleted. Its owner must take that back first.")
-	}
-	return nil
 }
 
 // HasAdmin reports whether any account, active or not, is an administrator's.

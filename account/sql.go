@@ -15,6 +15,9 @@ import (
 const columns = `id, email_sealed, name_sealed, email_verified, locale, roles, status, version, created_at, updated_at,
 	must_reset, deletes_at`
 
+// lastingAdmin chooses the administrators who will be there tomorrow.
+const lastingAdmin = `' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' AND deletes_at IS NULL`
+
 var (
 	selectByID    = store.SQL(`SELECT ` + columns + ` FROM users WHERE id = ?`)
 	selectByIDs   = store.SQL(`SELECT ` + columns + ` FROM users WHERE id IN (?*)`)
@@ -30,8 +33,8 @@ var (
 	updateStatus   = store.SQL(`UPDATE users SET status = ?, version = version + 1, updated_at = ? WHERE id = ? AND status <> 'DELETING'`)
 	lockVersion    = store.SQL(`SELECT version FROM users WHERE id = ?`).
 			On(store.Postgres, `SELECT version FROM users WHERE id = ? FOR SHARE`)
-	lockAdmins = store.SQL(`SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id`).
-			On(store.Postgres, `SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id FOR UPDATE`)
+	lockAdmins = store.SQL(`SELECT id FROM users WHERE `+lastingAdmin+` ORDER BY id`).
+			On(store.Postgres, `SELECT id FROM users WHERE `+lastingAdmin+` ORDER BY id FOR UPDATE`)
 	countAdmins    = store.SQL(`SELECT count(*) FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %'`)
 	selectAnyIndex = store.SQL(`SELECT id, email_sealed, email_index FROM users ORDER BY id LIMIT 1`)
 	verifyEmail    = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
@@ -50,9 +53,10 @@ var (
 	scheduleDeletion = store.SQL(`UPDATE users SET deletes_at = ?, updated_at = ? WHERE id = ? AND deletes_at IS NULL`)
 	cancelDeletion   = store.SQL(`UPDATE users SET deletes_at = NULL, updated_at = ?
 		WHERE id = ? AND deletes_at IS NOT NULL AND status <> 'DELETING'`)
-	selectDue     = store.SQL(`SELECT id FROM users WHERE deletes_at IS NOT NULL AND deletes_at <= ? ORDER BY deletes_at LIMIT ?`)
+	selectDue = store.SQL(`SELECT id FROM users WHERE deletes_at IS NOT NULL AND deletes_at <= ?
+		AND ' ' || roles || ' ' NOT LIKE '% ADMIN %' ORDER BY deletes_at LIMIT ?`)
 	beginDeletion = store.SQL(`UPDATE users SET status = 'DELETING', version = version + 1, updated_at = ?
-		WHERE id = ? AND deletes_at <= ?`)
+		WHERE id = ? AND deletes_at <= ? AND ' ' || roles || ' ' NOT LIKE '% ADMIN %'`)
 	deleteUser = store.SQL(`DELETE FROM users WHERE id = ? AND status = 'DELETING'`)
 )
 

@@ -133,6 +133,16 @@ func (s *Sessions) ServiceAccounts(ctx context.Context, by viewer.Viewer, owner 
 	return accounts, nil
 }
 
+// ServicesOf returns the ids of all service accounts that owner has or had: their jobs go on after them.
+// The caller checks who may see them.
+func (s *Sessions) ServicesOf(ctx context.Context, owner viewer.UserID) ([]viewer.MachineID, error) {
+	ids, err := store.All(ctx, s.db, selectServiceIDs, store.Value[viewer.MachineID], owner)
+	if err != nil {
+		return nil, fmt.Errorf("read service accounts of %s: %w", owner, err)
+	}
+	return ids, nil
+}
+
 // ServiceAccount returns one by its id. Fault: NOT_FOUND, also for somebody else's.
 func (s *Sessions) ServiceAccount(ctx context.Context, by viewer.Viewer, id viewer.MachineID) (ServiceAccount, error) {
 	account, err := store.One(ctx, s.db, selectService, scanService, id)

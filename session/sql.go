@@ -269,7 +269,8 @@ var (
 		FROM service_accounts WHERE owner_id = ? AND revoked_at IS NULL ORDER BY id DESC`)
 	selectService = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
 		FROM service_accounts WHERE id = ? AND revoked_at IS NULL`)
-	rotateService = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?, rotated_at = ?
+	selectServiceIDs = store.SQL(`SELECT id FROM service_accounts WHERE owner_id = ? ORDER BY id`)
+	rotateService    = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?, rotated_at = ?
 		WHERE id = ? AND revoked_at IS NULL`)
 	replaceService = store.SQL(`UPDATE service_accounts SET former_hash = NULL, former_until = ?, hash = ?,
 		rotated_at = ?, version = version + 1 WHERE id = ? AND revoked_at IS NULL`)
