@@ -279,7 +279,10 @@ func (a *Accounts) mailProofTx(ctx context.Context, tx *store.Tx, user User, w w
 	if err != nil {
 		return err
 	}
-	m := notify.Message{Kind: w.Kind, Locale: user.Locale, To: to, Name: user.Name, Link: proof.link, Minutes: proof.minutes, Code: proof.code}
+	m := notify.Message{
+		Kind: w.Kind, Locale: user.Locale, To: to, Name: user.Name, Link: proof.link, Minutes: proof.minutes, Code: proof.code,
+		Network: w.Network, At: a.now(), // who asked, as far as can be told
+	}
 	if err := a.PostTx(ctx, tx, m); err != nil {
 		return err
 	}
