@@ -228,15 +228,12 @@ func TestNobodyLearnsFromAnAnswerWhoHasAnAccount(t *testing.T) {
 	})
 }
 
-func TestMailGoesToTheAddressOfTheAccountAndNotToOneThatFoldsToIt(t *testing.T) {
+func TestMailGoesToTheAddressOfTheAccountAndNotToTheSpellingThatWasTyped(t *testing.T) {
 	h := newHouse(t, sqlite(t))
 	h.mailing(account.Options{})
 	_, err := h.register(account.Registration{Email: "mike@example.com", Password: adasPassword})
 	must(t, err)
-	if h.accounts.Identifier("mi\u212ae@example.com") != h.accounts.Identifier("mike@example.com") { // KELVIN SIGN
-		t.Fatal("the two do not fold together, so this tests nothing")
-	}
-	must(t, h.accounts.RequestPasswordReset(t.Context(), "mi\u212ae@example.com", home))
+	must(t, h.accounts.RequestPasswordReset(t.Context(), "MIKE@example.com", home))
 	h.mail(notify.PasswordReset, "mike@example.com")
 }
 

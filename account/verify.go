@@ -139,6 +139,17 @@ func (a *Accounts) verifyTx(ctx context.Context, tx *store.Tx, user User, p Proo
 	})
 }
 
+// Confirmed refuses user while the address must be confirmed first. The caller has a mail sent. Fault:
+// EMAIL_NOT_VERIFIED.
+func (a *Accounts) Confirmed(user User) error { return a.confirmed(user.Verified) }
+
+func (a *Accounts) confirmed(verified bool) error {
+	if verified || a.o.EmailVerification != Required {
+		return nil
+	}
+	return fault.New(fault.EmailNotVerified, "", "Confirm your e-mail address first: we have sent you a mail.")
+}
+
 // mustResetTx keeps the password of id from opening anything until it was replaced.
 func (a *Accounts) mustResetTx(ctx context.Context, tx *store.Tx, id viewer.UserID) error {
 	if _, err := tx.Exec(ctx, demandReset, store.At(a.now()), id); err != nil {
