@@ -64,6 +64,7 @@ var (
 		first_seen_at = CASE WHEN known_devices.last_seen_at <= ? THEN excluded.first_seen_at ELSE known_devices.first_seen_at END`)
 	forgetDevices = store.SQL(`DELETE FROM known_devices WHERE user_id = ? AND mark IN
 		(SELECT mark FROM known_devices WHERE user_id = ? ORDER BY last_seen_at DESC, mark LIMIT 1000 OFFSET ?)`)
+	selectDevices    = store.SQL(`SELECT first_seen_at, last_seen_at FROM known_devices WHERE user_id = ? ORDER BY last_seen_at DESC`)
 	forgetAllDevices = store.SQL(`DELETE FROM known_devices WHERE user_id = ?`)
 	deleteDevices    = store.SQL(`DELETE FROM known_devices WHERE (user_id, mark) IN
 		(SELECT d.user_id, d.mark FROM known_devices d WHERE d.last_seen_at < ? AND EXISTS
