@@ -31,10 +31,8 @@ func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.Use
 	names := roleNames(roles)
 	event := audit.Event{Action: audit.RolesChanged, By: by, Subject: id, Details: map[string]string{"roles": names}}
 	return a.administer(ctx, event, func(tx *store.Tx) (int64, error) {
-		if !slices.Contains(roles, viewer.Admin) {
-			if err := a.adminStaysTx(ctx, tx, by, id); err != nil {
-				return 0, err
-			}
+		if err := a.mayGetTx(ctx, tx, by, id, roles); err != nil {
+			return 0, err
 		}
 		changed, err := tx.Exec(ctx, updateRoles, names, store.At(a.now()), id)
 		if err != nil || slices.Contains(roles, viewer.Admin) {
@@ -42,6 +40,27 @@ func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.Use
 		}
 		return changed, a.sessions.EndImpersonationsTx(ctx, tx, by, id) // nobody acts as another without the role
 	})
+}
+
+// mayGetTx refuses roles that would leave the deployment without an administrator: nobody becomes one who
+// is going to be deleted, and the last one stays one.
+func (a *Accounts) mayGetTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, id viewer.UserID, roles []viewer.Role) error {
+	if !slices.Contains(roles, viewer.Admin) {
+		return a.adminStaysTx(ctx, tx, by, id)
+	}
+	user, err := a.LockTx(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	return stays(user)
+}
+
+// stays refuses whoever is going to be deleted. Fault: WRONG_STATE.
+func stays(user User) error {
+	if user.DeletesAt.IsZero() {
+		return nil
+	}
+	return fault.New(fault.WrongState, "", "This account is going to be deleted. Its owner must take that back first.")
 }
 
 // Disable ends all sessions of the account id and lets it sign in no more. by is another

@@ -120,6 +120,13 @@ func TestWhoIsImpersonatedIsToldAndBothAuditsKnow(t *testing.T) {
 		if !strings.Contains(message.Text, "Grace") {
 			t.Errorf("the message does not say who: %s", message.Text)
 		}
+		_, err = h.accounts.UpdateProfile(t.Context(), admin, account.Profile{Name: new(string)})
+		must(t, err)
+		_, err = h.accounts.Impersonate(t.Context(), admin, ada.ID, "a second call", true, session.Origin{})
+		must(t, err)
+		if message := h.box.Take(t, notify.Impersonated, adasEmail); !strings.Contains(message.Text, "An administrator of") || strings.Contains(message.Text, "grace@") {
+			t.Errorf("of an administrator without a name the message says: %s", message.Text)
+		}
 		for user, action := range map[viewer.UserID]audit.Action{ada.ID: audit.UserImpersonated, grace.ID: audit.ImpersonationBegun} {
 			if !slices.Contains(h.actions(user), action) {
 				t.Errorf("the audit of %s lacks %s", user, action)

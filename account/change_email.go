@@ -35,6 +35,11 @@ func (a *Accounts) RequestEmailChange(ctx context.Context, by viewer.Viewer, fre
 	}
 	w := wish{Kind: notify.EmailChangeConfirm, Email: email, User: by.User, Network: session.Network(from.IP)}
 	err = a.db.Update(ctx, func(tx *store.Tx) error {
+		asker, err := a.LockTx(ctx, tx, by.User)
+		if err != nil {
+			return err
+		}
+		w.Version = asker.version
 		if err := a.requestTx(ctx, tx, w); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -266,6 +267,27 @@ func TestAMailedSignInTakesAnAccountFromWhoHasRegisteredSomebodyElsesAddress(t *
 			t.Fatalf("%+v, %v; the squatter is signed in: %v", user, err, lives())
 		}
 		_, err = h.accounts.ByPassword(t.Context(), adasEmail, adasPassword)
-		refuse(t, "the squatter's password", err, fault.PasswordResetRequired, "")
+		refuse(t, "the squatter's password", err, fault.InvalidCredentials, "")
+	})
+}
+
+func TestAChangeOfAddressThatStillWaitsForItsMailDoesNotOutliveNotMe(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		h.open(account.Options{}) // nobody answers yet
+		ada := h.ada()
+		thief, _ := h.login(ada)
+		must(t, h.accounts.RequestEmailChange(t.Context(), thief, "thief@example.com", "", stranger))
+		var link string
+		must(t, h.db.Update(t.Context(), func(tx *store.Tx) (err error) {
+			link, err = h.accounts.DisownTx(t.Context(), tx, ada, notify.PasswordChanged)
+			return err
+		}))
+		_, err := h.accounts.Disown(t.Context(), token(notify.Rendered{Link: link}), home)
+		must(t, err)
+		h.box.Run(t)
+		h.settled()
+		if got := h.box.Arrived(); slices.Contains(got, notify.EmailChangeConfirm) || len(got) != 2 {
+			t.Errorf("%v arrived, want the greeting and the reset", got)
+		}
 	})
 }

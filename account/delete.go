@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gatehouse/audit"
@@ -32,11 +33,15 @@ func (a *Accounts) Delete(ctx context.Context, by viewer.Viewer, secret string) 
 	if err := a.confirm(ctx, by, secret); err != nil {
 		return User{}, err
 	}
-	if by.Has(viewer.Admin) {
-		return User{}, fault.New(fault.WrongState, "", "Another administrator must take that role from you first.")
-	}
 	var user User
 	err := a.db.Update(ctx, func(tx *store.Tx) (err error) {
+		locked, err := a.LockTx(ctx, tx, by.User)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(locked.Roles, viewer.Admin) { // by the database: by may be older
+			return fault.New(fault.WrongState, "", "Another administrator must take that role from you first.")
+		}
 		due := a.now().Add(grace)
 		changed, err := tx.Exec(ctx, scheduleDeletion, store.At(due), store.At(a.now()), by.User)
 		if err != nil {
@@ -123,7 +128,8 @@ func (a *Accounts) stayTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, u
 
 // DeleteDue deletes accounts whose grace is over, at most 100 at a call: their jobs with their files,
 // and then, in one transaction, all rows of theirs, while the audit forgets who they were. It may be
-// cut off anywhere and called again, by several servers at once. It returns how many accounts are gone.
+// cut off anywhere and called again, by several servers at once. An administrator is not deleted. It
+// returns how many accounts are gone.
 func (a *Accounts) DeleteDue(ctx context.Context) (int, error) {
 	due, err := store.All(ctx, a.db, selectDue, store.Value[viewer.UserID], store.At(a.now()), deletedAtOnce)
 	if err != nil {
@@ -158,7 +164,15 @@ func (a *Accounts) delete(ctx context.Context, id viewer.UserID) (bool, error) {
 	if err != nil || !sealed {
 		return false, wrapDeletion(id, err) // kept a moment ago, or gone
 	}
-	left, err := a.queue.Forget(ctx, id)
+	services, err := a.sessions.ServicesOf(ctx, id)
+	if err != nil {
+		return false, wrapDeletion(id, err)
+	}
+	owners := []viewer.UserID{id}
+	for _, service := range services {
+		owners = append(owners, viewer.UserID(service))
+	}
+	left, err := a.queue.Forget(ctx, owners...)
 	if err != nil || left > 0 {
 		return false, wrapDeletion(id, err)
 	}

@@ -215,3 +215,67 @@ func TestNothingLeadsBackFromADeletionThatHasBegun(t *testing.T) {
 		t.Errorf("%v arrived", got)
 	}
 }
+
+func TestTheGraceOfADeletionNeverEndsTheLastAdministrator(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		c := h.mailing(account.Options{})
+		root, rootBy := h.admin("root@example.com")
+		ada, by, _ := h.settledAda()
+		_, err := h.accounts.Delete(t.Context(), by, "")
+		must(t, err)
+		admins := []viewer.Role{viewer.Admin}
+		refuse(t, "the role for who is going to be deleted", h.accounts.SetRoles(t.Context(), rootBy, ada.ID, admins), fault.WrongState, "")
+		must(t, h.accounts.SetRoles(t.Context(), rootBy, ada.ID, []viewer.Role{viewer.Developer}))
+
+		must(t, h.db.Update(t.Context(), func(tx *store.Tx) error { // as it once came about
+			_, err := tx.Exec(t.Context(), store.SQL(`UPDATE users SET roles = 'ADMIN' WHERE id = ?`), ada.ID)
+			return err
+		}))
+		system := viewer.System()
+		refuse(t, "taking the role from the one who stays", h.accounts.SetRoles(t.Context(), system, root.ID, nil), fault.WrongState, "")
+		refuse(t, "disabling the one who stays", h.accounts.Disable(t.Context(), system, root.ID), fault.WrongState, "")
+		c.advance(15 * 24 * time.Hour)
+		if n := h.deleted(); n != 0 {
+			t.Error("an administrator was deleted")
+		}
+	})
+}
+
+func TestWhoBecameAnAdministratorAMomentAgoIsNotDeletedByAnOlderRequest(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		h.mailing(account.Options{})
+		ada, by, _ := h.settledAda()
+		must(t, h.accounts.SetRoles(t.Context(), viewer.System(), ada.ID, []viewer.Role{viewer.Admin}))
+		_, err := h.accounts.Delete(t.Context(), by, "")
+		refuse(t, "the deletion", err, fault.WrongState, "")
+	})
+}
+
+func TestTheJobsOfAPersonsServiceAccountsGoWithThem(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		c := h.mailing(account.Options{})
+		_, by, _ := h.settledAda()
+		here, _, err := h.sessions.CreateServiceAccount(t.Context(), by, "ci", []viewer.Scope{viewer.RunJobs})
+		must(t, err)
+		gone, _, err := h.sessions.CreateServiceAccount(t.Context(), by, "old", []viewer.Scope{viewer.RunJobs})
+		must(t, err)
+		must(t, h.sessions.DeleteServiceAccount(t.Context(), by, gone.ID))
+		for _, owner := range []viewer.MachineID{here.ID, gone.ID} {
+			waiting, err := queue.Kind[account.ExportArgs, any]{Name: account.ExportData}.
+				Request(viewer.UserID(owner), account.ExportArgs{}, queue.JobOptions{RunAt: c.now().Add(300 * 24 * time.Hour)})
+			must(t, err)
+			_, err = h.box.Queue.Enqueue(t.Context(), waiting)
+			must(t, err)
+		}
+		_, err = h.accounts.Delete(t.Context(), by, "")
+		must(t, err)
+		c.advance(15 * 24 * time.Hour)
+		if n := h.deleted(); n != 1 {
+			t.Errorf("%d were deleted, want 1", n)
+		}
+		left, err := store.One(t.Context(), h.db, store.SQL(`SELECT count(*) FROM jobs WHERE owner_id LIKE 'svc_%'`), store.Value[int64])
+		if err != nil || left != 0 {
+			t.Errorf("%d jobs of service accounts are left, %v", left, err)
+		}
+	})
+}

@@ -196,6 +196,57 @@ func TestOldRecoveryCodesDoNotOutliveTheLastFactor(t *testing.T) {
 	})
 }
 
+func TestRecoveryCodesWithoutAFactorAskNobodyForOne(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		r := newRobbed(t, h)
+		r.app()
+		must(t, r.db.Update(t.Context(), func(tx *store.Tx) error { // as "this was not me" once left them
+			_, err := tx.Exec(t.Context(), store.SQL(`DELETE FROM factors`))
+			return err
+		}))
+		if has, err := r.accounts.HasFactor(t.Context(), r.user.ID); err != nil || has || r.left().codes != 10 {
+			t.Errorf("%d codes make a factor: %v, %v", r.left().codes, has, err)
+		}
+	})
+}
+
+func TestAPasswordThatMustBeReplacedConfirmsNothing(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		r := newRobbed(t, h)
+		must(t, r.accounts.ChangePassword(t.Context(), r.thief, adasPassword, "Thieves' password 1"))
+		_, err := r.accounts.Disown(t.Context(), token(r.mail(notify.PasswordChanged, adasEmail)), home)
+		must(t, err)
+		thief, _ := r.login(r.user) // by another way in
+		thief.AuthTime = r.clock.now().Add(-time.Hour)
+		err = r.accounts.RequestEmailChange(t.Context(), thief, "thief@example.com", "Thieves' password 1", stranger)
+		refuse(t, "a change of address", err, fault.PasswordResetRequired, "password")
+		_, err = r.accounts.Delete(t.Context(), thief, "Thieves' password 1")
+		refuse(t, "a deletion", err, fault.PasswordResetRequired, "password")
+		err = r.accounts.ChangePassword(t.Context(), thief, "Thieves' password 1", "Thieves' password 2")
+		refuse(t, "a change of the password", err, fault.PasswordResetRequired, "currentPassword")
+	})
+}
+
+func TestThePasskeyThatIsTheLastWayInStays(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		r := newRobbed(t, h)
+		only := r.app()
+		must(t, r.db.Update(t.Context(), func(tx *store.Tx) error { // as of who came by a provider, and has a passkey
+			if _, err := tx.Exec(t.Context(), store.SQL(`UPDATE users SET password_hash = NULL`)); err != nil {
+				return err
+			}
+			_, err := tx.Exec(t.Context(), store.SQL(`UPDATE factors SET kind = 'PASSKEY'`))
+			return err
+		}))
+		refuse(t, "the only passkey", r.accounts.RemoveFactor(t.Context(), r.fresh(), only.ID), fault.LastWayIn, "")
+		other := r.link("ada")
+		must(t, r.accounts.RemoveFactor(t.Context(), r.fresh(), only.ID))
+		app := r.app()
+		must(t, r.accounts.RemoveFactor(t.Context(), r.fresh(), app.ID)) // was no way in
+		refuse(t, "the only identity", r.accounts.Unlink(t.Context(), r.fresh(), other.ID, ""), fault.LastWayIn, "")
+	})
+}
+
 func TestMailsOfAnotherKindDoNotReplaceALinkAndThoseOfOneChangeShareIt(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, h *house) {
 		r := newRobbed(t, h)

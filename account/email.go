@@ -34,17 +34,38 @@ func indexOf(key []byte, email string) []byte {
 	return mac.Sum(nil)
 }
 
-// canonical gives the spellings of one address one form: no space around it, NFC, small letters.
+// canonical gives the spellings of one address one form: no space around it, NFC, small ASCII letters.
+// Other letters keep their case: Unicode's rules make "k" of a KELVIN SIGN, and two letters of a dotted İ.
 // Providers' own rules, such as dots that do not count, are theirs.
 func canonical(email string) string {
 	if len(email) > 2*maxEmail {
 		return "" // no address; not worth folding
 	}
-	return strings.ToLower(norm.NFC.String(strings.TrimSpace(email)))
+	email = strings.TrimSpace(email)
+	if !strings.ContainsFunc(email, looksASCII) {
+		email = norm.NFC.String(email)
+	}
+	return strings.Map(lowerASCII, email)
+}
+
+// looksASCII reports whether NFC makes an ASCII character of r, which is none: an address with it would be
+// another's.
+func looksASCII(r rune) bool {
+	return r >= utf8.RuneSelf && norm.NFC.String(string(r))[0] < utf8.RuneSelf
+}
+
+func lowerASCII(r rune) rune {
+	if r >= 'A' && r <= 'Z' {
+		return r + 'a' - 'A'
+	}
+	return r
 }
 
 // parseEmail returns the address as it is kept. Faults name the field email.
 func parseEmail(email string) (string, error) {
+	if strings.ContainsFunc(email, looksASCII) {
+		return "", badEmail()
+	}
 	email = norm.NFC.String(strings.TrimSpace(email))
 	if email == "" {
 		return "", fault.New(fault.Required, "email", "Enter an e-mail address.")

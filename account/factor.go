@@ -29,7 +29,7 @@ const (
 	TOTP         Method = "TOTP"
 	Passkey      Method = "PASSKEY"
 	SMS          Method = "SMS"
-	Email        Method = "EMAIL"         // a code to the confirmed address
+	Email        Method = "EMAIL"         // a code to the confirmed address, of who has no factor
 	RecoveryCode Method = "RECOVERY_CODE" // only beside a factor
 	Password     Method = "PASSWORD"      // to step up without a factor, and after a passkey that did not verify its user
 )

@@ -54,7 +54,7 @@ func (a *Accounts) Impersonate(ctx context.Context, by viewer.Viewer, id viewer.
 		}
 		return a.PostTx(ctx, tx, notify.Message{
 			Kind: notify.Impersonated, Locale: person.Locale, To: person.Email, Name: person.Name,
-			By: called(admin), Reason: reason, At: tokens.Session.CreatedAt,
+			By: admin.Name, Reason: reason, At: tokens.Session.CreatedAt,
 		})
 	})
 	return tokens, err
@@ -94,12 +94,4 @@ func (a *Accounts) recordImpersonationTx(ctx context.Context, tx *store.Tx, by v
 		}
 	}
 	return nil
-}
-
-// called is how the mail names an administrator.
-func called(admin User) string {
-	if admin.Name != "" {
-		return admin.Name
-	}
-	return admin.Email
 }

@@ -32,6 +32,7 @@ func (a *Accounts) LockByEmailTx(ctx context.Context, tx *store.Tx, email string
 	return user, err
 }
 
+// lockTx returns with the account whether it has a password that opens something.
 func (a *Accounts) lockTx(ctx context.Context, tx *store.Tx, q *store.Query, key any) (user User, hasPassword bool, err error) {
 	r, err := store.One(ctx, tx, q, scanSecret, key)
 	if errors.Is(err, store.ErrNotFound) {
@@ -41,7 +42,7 @@ func (a *Accounts) lockTx(ctx context.Context, tx *store.Tx, q *store.Query, key
 		return User{}, false, fmt.Errorf("lock account: %w", err)
 	}
 	user, err = a.open(r.row)
-	return user, r.hash != "", err
+	return user, r.hash != "" && !r.MustReset, err
 }
 
 // UnchangedTx keeps user, whom ByPassword has returned, from being changed until tx ends: a session

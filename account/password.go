@@ -39,8 +39,9 @@ func (a *Accounts) ByPassword(ctx context.Context, email, secret string) (User, 
 		return User{}, fault.New(fault.AccountDisabled, "", "This account is disabled.")
 	case r.MustReset:
 		return User{}, fault.New(fault.PasswordResetRequired, "", "This password must be replaced. Ask for a mail to choose another one.")
-	case a.o.EmailVerification == Required && !r.Verified:
-		return User{}, fault.New(fault.EmailNotVerified, "", "Confirm your e-mail address first: we have sent you a mail.")
+	}
+	if err := a.confirmed(r.Verified); err != nil {
+		return User{}, err
 	}
 	if outdated {
 		a.rehash(ctx, r, secret)
@@ -144,6 +145,8 @@ func (a *Accounts) checkCurrent(ctx context.Context, r secretRow, field, current
 		return busy("check current password", err)
 	case !right:
 		return fault.New(fault.InvalidCredentials, field, "The current password is wrong.")
+	case r.MustReset: // a thief knows it too
+		return fault.New(fault.PasswordResetRequired, field, "This password must be replaced. Ask for a mail to choose another one.")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -68,6 +69,22 @@ func (a *Accounts) EnrollPhone(ctx context.Context, by viewer.Viewer, number, na
 		})
 	})
 	return r.ID, err
+}
+
+// NumberOf returns the number of a phone that is a factor, "" for a factor of another kind. The caller checks
+// who may see it. Fault: NOT_FOUND when it was removed.
+func (a *Accounts) NumberOf(ctx context.Context, f Factor) (string, error) {
+	if f.Kind != PhoneFactor {
+		return "", nil
+	}
+	r, err := store.One(ctx, a.db, selectFactor, scanFactor, f.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", fault.Missing("factor")
+	}
+	if err != nil {
+		return "", fmt.Errorf("read phone: %w", err)
+	}
+	return a.secretOf(r)
 }
 
 // ProvePhone checks the code that was sent to the phone id that waits to be confirmed; each try counts.

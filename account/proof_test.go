@@ -228,15 +228,12 @@ func TestNobodyLearnsFromAnAnswerWhoHasAnAccount(t *testing.T) {
 	})
 }
 
-func TestMailGoesToTheAddressOfTheAccountAndNotToOneThatFoldsToIt(t *testing.T) {
+func TestMailGoesToTheAddressOfTheAccountAndNotToTheSpellingThatWasTyped(t *testing.T) {
 	h := newHouse(t, sqlite(t))
 	h.mailing(account.Options{})
 	_, err := h.register(account.Registration{Email: "mike@example.com", Password: adasPassword})
 	must(t, err)
-	if h.accounts.Identifier("mi\u212ae@example.com") != h.accounts.Identifier("mike@example.com") { // KELVIN SIGN
-		t.Fatal("the two do not fold together, so this tests nothing")
-	}
-	must(t, h.accounts.RequestPasswordReset(t.Context(), "mi\u212ae@example.com", home))
+	must(t, h.accounts.RequestPasswordReset(t.Context(), "MIKE@example.com", home))
 	h.mail(notify.PasswordReset, "mike@example.com")
 }
 
@@ -283,6 +280,7 @@ type model struct {
 	live map[account.Purpose]string // tokens
 	dead []string
 	pass string
+	ours bool // the address was confirmed
 }
 
 // The flows that a mailbox can lead into, in any order, by who holds any mail that was ever sent.
@@ -305,7 +303,8 @@ func TestNoSequenceOfRequestsOpensALinkTwiceOrAnOlderOne(t *testing.T) {
 			}
 			m.live[purpose] = token(h.mail(kind, email))
 		}
-		void := func() { // a change of the password makes worthless what was mailed to get in
+		void := func() { // a change of the password, or a take-over, makes worthless what was mailed to get in
+			m.ours = true
 			for _, purpose := range []account.Purpose{account.ToResetPassword, account.ToLogIn} {
 				if link := m.live[purpose]; link != "" {
 					m.dead = append(m.dead, link)
@@ -350,6 +349,9 @@ func TestNoSequenceOfRequestsOpensALinkTwiceOrAnOlderOne(t *testing.T) {
 				}
 				delete(m.live, account.ToLogIn)
 				m.dead = append(m.dead, link)
+				if !m.ours {
+					void()
+				}
 			},
 			"verify": func(rt *rapid.T) {
 				link := m.live[account.ToVerifyEmail]
@@ -360,7 +362,7 @@ func TestNoSequenceOfRequestsOpensALinkTwiceOrAnOlderOne(t *testing.T) {
 					rt.Fatalf("the newest link: %v", err)
 				}
 				delete(m.live, account.ToVerifyEmail)
-				m.dead = append(m.dead, link)
+				m.dead, m.ours = append(m.dead, link), true
 			},
 			"": func(rt *rapid.T) {
 				for _, link := range m.dead {

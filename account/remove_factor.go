@@ -15,13 +15,14 @@ import (
 
 // RemoveFactor removes a factor of by, who has proved both factors within [Freshness]. With the last one
 // go the recovery codes and the trusted devices. Faults: UNAUTHENTICATED, STEP_UP_REQUIRED, NOT_FOUND;
-// WRONG_STATE for the last one of who must have one.
+// WRONG_STATE for the last one of who must have one; LAST_WAY_IN for a passkey without which nothing is left
+// to sign in with.
 func (a *Accounts) RemoveFactor(ctx context.Context, by viewer.Viewer, id FactorID) error {
 	if err := a.Assure(ctx, by, viewer.AAL2, Freshness); err != nil {
 		return err
 	}
 	return a.db.Update(ctx, func(tx *store.Tx) error {
-		user, err := a.LockTx(ctx, tx, by.User)
+		user, hasPassword, err := a.lockTx(ctx, tx, selectLocked, by.User)
 		if err != nil {
 			return err
 		}
@@ -43,6 +44,11 @@ func (a *Accounts) RemoveFactor(ctx context.Context, by viewer.Viewer, id Factor
 		}
 		if _, err := tx.Exec(ctx, deleteFactor, id); err != nil {
 			return fmt.Errorf("remove factor: %w", err)
+		}
+		if rows[i].Kind == PasskeyFactor {
+			if err := a.keepsWayInTx(ctx, tx, by.User, hasPassword); err != nil {
+				return err
+			}
 		}
 		factor, err := a.openFactor(rows[i])
 		if err != nil {

@@ -37,8 +37,9 @@ type ProofRequest struct {
 type wish struct {
 	Kind    notify.Kind   `json:"kind"`
 	Email   string        `json:"email"`
-	User    viewer.UserID `json:"user,omitempty"` // who asks, of EmailChangeConfirm
-	Mode    session.Mode  `json:"mode,omitempty"` // of LoginCode
+	User    viewer.UserID `json:"user,omitempty"`    // who asks, of EmailChangeConfirm
+	Version int64         `json:"version,omitempty"` // of the account of User as it asked
+	Mode    session.Mode  `json:"mode,omitempty"`    // of LoginCode
 	Network string        `json:"network,omitempty"`
 }
 
@@ -248,7 +249,8 @@ func (a *Accounts) answerTx(ctx context.Context, tx *store.Tx, w wish) error {
 }
 
 // answerChangeTx sends the confirmation of a change to the new address, or tells its owner that
-// somebody wants it.
+// somebody wants it. A wish is worth nothing once the account has changed since: its owner may have said
+// "this was not me", or chosen another password, while it waited.
 func (a *Accounts) answerChangeTx(ctx context.Context, tx *store.Tx, w wish, owner *User) error {
 	if owner != nil && owner.ID != w.User {
 		w.Kind = notify.AlreadyRegistered
@@ -257,8 +259,8 @@ func (a *Accounts) answerChangeTx(ctx context.Context, tx *store.Tx, w wish, own
 		}
 		return a.mailProofTx(ctx, tx, *owner, w, ToResetPassword, owner.Email)
 	}
-	asker, err := a.userTx(ctx, tx, w.User)
-	if errors.Is(err, store.ErrNotFound) || err == nil && (asker.Status != Active || asker.Email == w.Email) {
+	asker, err := a.LockTx(ctx, tx, w.User)
+	if fault.Is(err, fault.NotFound) || err == nil && (asker.Status != Active || asker.version != w.Version || asker.Email == w.Email) {
 		return nil
 	}
 	if err != nil {
@@ -277,7 +279,10 @@ func (a *Accounts) mailProofTx(ctx context.Context, tx *store.Tx, user User, w w
 	if err != nil {
 		return err
 	}
-	m := notify.Message{Kind: w.Kind, Locale: user.Locale, To: to, Name: user.Name, Link: proof.link, Minutes: proof.minutes, Code: proof.code}
+	m := notify.Message{
+		Kind: w.Kind, Locale: user.Locale, To: to, Name: user.Name, Link: proof.link, Minutes: proof.minutes, Code: proof.code,
+		Network: w.Network, At: a.now(), // who asked, as far as can be told
+	}
 	if err := a.PostTx(ctx, tx, m); err != nil {
 		return err
 	}

@@ -14,9 +14,10 @@ import (
 )
 
 // ResetPassword gives the account that a reset was mailed to another password, ends all of its sessions
-// and signs nobody in. Since the mail has reached the address, it is confirmed. Faults: TOKEN_INVALID
-// and TOKEN_EXPIRED at token; TOO_SHORT, TOO_LONG and WEAK_PASSWORD at newPassword, and the link stays
-// good; RATE_LIMITED; UNAVAILABLE.
+// and signs nobody in. Since the mail has reached the address, an account whose address was not confirmed
+// is theirs alone (see [Accounts.ReclaimTx]), and one whose address a mail has confirmed within 7 days
+// loses its API keys, service accounts and identities. Faults: TOKEN_INVALID and TOKEN_EXPIRED at token;
+// TOO_SHORT, TOO_LONG and WEAK_PASSWORD at newPassword, and the link stays good; RATE_LIMITED; UNAVAILABLE.
 func (a *Accounts) ResetPassword(ctx context.Context, token, fresh string, from session.Origin) (User, error) {
 	if err := a.countTry(ctx, from); err != nil {
 		return User{}, err
@@ -48,7 +49,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, fresh string, from 
 }
 
 func (a *Accounts) resetTx(ctx context.Context, tx *store.Tx, p Proof, hash password.Encoded, network string) (User, error) {
-	user, err := a.userTx(ctx, tx, p.User)
+	user, err := a.LockTx(ctx, tx, p.User)
 	if err != nil {
 		return user, err
 	}
@@ -56,7 +57,10 @@ func (a *Accounts) resetTx(ctx context.Context, tx *store.Tx, p Proof, hash pass
 		return user, fault.New(fault.AccountDisabled, "", "This account is disabled.")
 	}
 	owner := viewer.Viewer{User: user.ID}
-	if err := a.verifyTx(ctx, tx, user, p, network); err != nil {
+	if user, err = a.provenTx(ctx, tx, user, p, network); err != nil {
+		return user, err
+	}
+	if err := a.dropUntiedTx(ctx, tx, user); err != nil {
 		return user, err
 	}
 	if _, err := tx.Exec(ctx, resetPassword, hash, store.At(a.now()), user.ID); err != nil {

@@ -14,6 +14,9 @@ import (
 const columns = `id, email_sealed, name_sealed, email_verified, locale, roles, status, version, created_at, updated_at,
 	must_reset, deletes_at`
 
+// lastingAdmin chooses the administrators who will be there tomorrow.
+const lastingAdmin = `' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' AND deletes_at IS NULL`
+
 var (
 	selectByID    = store.SQL(`SELECT ` + columns + ` FROM users WHERE id = ?`)
 	selectByIDs   = store.SQL(`SELECT ` + columns + ` FROM users WHERE id IN (?*)`)
@@ -29,8 +32,8 @@ var (
 	updateStatus   = store.SQL(`UPDATE users SET status = ?, version = version + 1, updated_at = ? WHERE id = ? AND status <> 'DELETING'`)
 	lockVersion    = store.SQL(`SELECT version FROM users WHERE id = ?`).
 			On(store.Postgres, `SELECT version FROM users WHERE id = ? FOR SHARE`)
-	lockAdmins = store.SQL(`SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id`).
-			On(store.Postgres, `SELECT id FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' ORDER BY id FOR UPDATE`)
+	lockAdmins = store.SQL(`SELECT id FROM users WHERE `+lastingAdmin+` ORDER BY id`).
+			On(store.Postgres, `SELECT id FROM users WHERE `+lastingAdmin+` ORDER BY id FOR UPDATE`)
 	countAdmins    = store.SQL(`SELECT count(*) FROM users WHERE ' ' || roles || ' ' LIKE '% ADMIN %'`)
 	selectAnyIndex = store.SQL(`SELECT id, email_sealed, email_index FROM users ORDER BY id LIMIT 1`)
 	verifyEmail    = store.SQL(`UPDATE users SET email_verified = TRUE, version = version + 1, updated_at = ?
@@ -49,9 +52,10 @@ var (
 	scheduleDeletion = store.SQL(`UPDATE users SET deletes_at = ?, updated_at = ? WHERE id = ? AND deletes_at IS NULL`)
 	cancelDeletion   = store.SQL(`UPDATE users SET deletes_at = NULL, updated_at = ?
 		WHERE id = ? AND deletes_at IS NOT NULL AND status <> 'DELETING'`)
-	selectDue     = store.SQL(`SELECT id FROM users WHERE deletes_at IS NOT NULL AND deletes_at <= ? ORDER BY deletes_at LIMIT ?`)
+	selectDue = store.SQL(`SELECT id FROM users WHERE deletes_at IS NOT NULL AND deletes_at <= ?
+		AND ' ' || roles || ' ' NOT LIKE '% ADMIN %' ORDER BY deletes_at LIMIT ?`)
 	beginDeletion = store.SQL(`UPDATE users SET status = 'DELETING', version = version + 1, updated_at = ?
-		WHERE id = ? AND deletes_at <= ?`)
+		WHERE id = ? AND deletes_at <= ? AND ' ' || roles || ' ' NOT LIKE '% ADMIN %'`)
 	deleteUser = store.SQL(`DELETE FROM users WHERE id = ? AND status = 'DELETING'`)
 )
 
@@ -69,10 +73,11 @@ var (
 		AND expires_at > ? RETURNING ` + proofColumns)
 	countTry = store.SQL(`UPDATE proofs SET tries = tries + 1 WHERE user_id = ? AND purpose = ? AND slot = ?
 		AND used_at IS NULL AND expires_at > ? AND tries < ? RETURNING ` + proofColumns)
-	useProof    = store.SQL(`UPDATE proofs SET used_at = ? WHERE id = ?`)
-	voidProofs  = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND used_at IS NULL AND purpose IN (?, ?, ?)`)
-	forgetLater = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND created_at >= ? AND id <> ?`)
-	selectKept  = store.SQL(`SELECT 1 FROM proofs WHERE purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ?
+	selectUsedSince = store.SQL(`SELECT 1 FROM proofs WHERE user_id = ? AND purpose = ? AND used_at > ? LIMIT 1`)
+	useProof        = store.SQL(`UPDATE proofs SET used_at = ? WHERE id = ?`)
+	voidProofs      = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND used_at IS NULL AND purpose IN (?, ?, ?)`)
+	forgetLater     = store.SQL(`DELETE FROM proofs WHERE user_id = ? AND created_at >= ? AND id <> ?`)
+	selectKept      = store.SQL(`SELECT 1 FROM proofs WHERE purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ?
 		AND user_id <> ? LIMIT 1`)
 	selectWayBack = store.SQL(`SELECT ` + proofColumns + ` FROM proofs WHERE user_id = ? AND purpose = ? AND slot = ?
 		AND used_at IS NULL AND expires_at > ?`)
@@ -140,6 +145,7 @@ var (
 	bumpVersion   = store.SQL(`UPDATE users SET version = version + 1, updated_at = ? WHERE id = ?`)
 	selectFactors = store.SQL(`SELECT ` + factorColumns + ` FROM factors
 		WHERE user_id = ? AND confirmed_at IS NOT NULL ORDER BY id`)
+	countFactors    = store.SQL(`SELECT count(*) FROM factors WHERE user_id = ? AND confirmed_at IS NOT NULL`)
 	selectFactorsOf = store.SQL(`SELECT ` + factorColumns + ` FROM factors
 		WHERE user_id = ? AND kind = ? AND confirmed_at IS NOT NULL ORDER BY id`)
 	selectFactorsOfMany = store.SQL(`SELECT ` + factorColumns + ` FROM factors
@@ -255,8 +261,8 @@ var (
 			On(store.Postgres, `SELECT `+columns+`, password_hash FROM users WHERE id = ? FOR UPDATE`)
 	selectLockedByEmail = store.SQL(`SELECT `+columns+`, password_hash FROM users WHERE email_index = ?`).
 				On(store.Postgres, `SELECT `+columns+`, password_hash FROM users WHERE email_index = ? FOR UPDATE`)
-	reclaimUser = store.SQL(`UPDATE users SET password_hash = NULL, name_sealed = NULL, email_verified = TRUE,
-		version = version + 1, updated_at = ? WHERE id = ?`)
+	reclaimUser = store.SQL(`UPDATE users SET password_hash = NULL, must_reset = FALSE, name_sealed = NULL,
+		email_verified = TRUE, deletes_at = NULL, version = version + 1, updated_at = ? WHERE id = ?`)
 )
 
 func scanIdentity(scan store.Scan) (r identityRow, err error) {

@@ -68,7 +68,7 @@ func (a *Accounts) StandingOf(ctx context.Context, r store.Reader, user User) (S
 			s.Methods = append(s.Methods, k.method)
 		}
 	}
-	if a.Offers(Email) && user.Verified {
+	if a.Offers(Email) && user.Verified && !s.Enrolled { // else the mailbox, which resets the password too, would do alone
 		s.Methods = append(s.Methods, Email)
 	}
 	if s.Enrolled && slices.Contains(kinds, string(RecoveryCode)) {
@@ -133,13 +133,14 @@ func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Le
 	return nil
 }
 
-// HasFactor reports whether user has a second factor, usable or not.
+// HasFactor reports whether user has a second factor, usable or not. Recovery codes alone are none: they
+// stand in for one, and nothing would ask for them.
 func (a *Accounts) HasFactor(ctx context.Context, user viewer.UserID) (bool, error) {
-	enrolled, err := store.All(ctx, a.db, selectKinds, store.Value[string], user, user)
+	factors, err := store.One(ctx, a.db, countFactors, store.Value[int64], user)
 	if err != nil {
-		return false, fmt.Errorf("read factors of %s: %w", user, err)
+		return false, fmt.Errorf("count factors of %s: %w", user, err)
 	}
-	return len(enrolled) > 0, nil
+	return factors > 0, nil
 }
 
 func stepUp(message string) error {

@@ -41,9 +41,10 @@ const (
 func (a *Accounts) TrustTx(ctx context.Context, tx *store.Tx, user viewer.UserID, device session.Device, origin session.Origin) (secret string, until time.Time, err error) {
 	secret, hash := token.NewOpaque(trustPrefix)
 	now := a.now()
+	device, agent := session.Bounded(device, origin.Agent)
 	until = now.Add(TrustLife)
 	id := store.NewID[TrustedDeviceID]("tdv")
-	_, err = tx.Exec(ctx, insertTrusted, id, user, hash[:], device.Name, origin.Agent, session.Network(origin.IP),
+	_, err = tx.Exec(ctx, insertTrusted, id, user, hash[:], device.Name, agent, session.Network(origin.IP),
 		store.At(now), store.At(now), store.At(until))
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("trust device: %w", err)

@@ -28,34 +28,22 @@ func (a *Accounts) VerifyEmail(ctx context.Context, shown Shown, from session.Or
 }
 
 // ProveLogIn finds out who signs in by a mailed code or link and calls enter in the transaction that
-// uses it up. An address that was not confirmed is so now; the password that was set before, perhaps
-// by somebody else, must be replaced before it opens again, and sessions that it has begun end.
-// Faults: those of VerifyEmail, ACCOUNT_DISABLED.
+// uses it up. An address that was not confirmed is so now, and its account theirs alone: see
+// [Accounts.ReclaimTx]. Faults: those of VerifyEmail, ACCOUNT_DISABLED.
 func (a *Accounts) ProveLogIn(ctx context.Context, shown Shown, from session.Origin, enter func(tx *store.Tx, user User) error) (User, error) {
 	return a.prove(ctx, ToLogIn, shown, from, func(tx *store.Tx, user User, p Proof) error {
 		if user.Status != Active {
 			return fault.New(fault.AccountDisabled, "", "This account is disabled.")
 		}
-		if !user.Verified {
-			if err := a.takeOverTx(ctx, tx, user); err != nil {
-				return err
-			}
-			if err := a.verifyTx(ctx, tx, user, p, session.Network(from.IP)); err != nil {
-				return err
-			}
-			var err error
-			if user, err = a.userTx(ctx, tx, user.ID); err != nil {
-				return err
-			}
-		}
-		if err := a.UnchangedTx(ctx, tx, user); err != nil {
+		user, err := a.provenTx(ctx, tx, user, p, session.Network(from.IP))
+		if err != nil {
 			return err
 		}
 		return enter(tx, user)
 	})
 }
 
-// prove claims what is shown and runs act in the same transaction. It returns the account as it is
+// prove claims what is shown and runs act in the same transaction, while the account is locked. It returns the account as it is
 // afterwards. A wrong code is recorded, for an address without an account too, so that both cost one
 // commit.
 func (a *Accounts) prove(ctx context.Context, purpose Purpose, shown Shown, from session.Origin, act func(tx *store.Tx, user User, p Proof) error) (User, error) {
@@ -80,7 +68,7 @@ func (a *Accounts) prove(ctx context.Context, purpose Purpose, shown Shown, from
 				Details: map[string]string{"purpose": string(purpose), "identifier": a.Identifier(shown.Email)},
 			})
 		}
-		if user, err = a.userTx(ctx, tx, p.User); err != nil {
+		if user, err = a.LockTx(ctx, tx, p.User); err != nil {
 			return err
 		}
 		if err := act(tx, user, p); err != nil {
@@ -149,6 +137,17 @@ func (a *Accounts) verifyTx(ctx context.Context, tx *store.Tx, user User, p Proo
 	return a.audit.RecordTx(ctx, tx, audit.Event{
 		Action: audit.EmailVerified, By: viewer.Viewer{User: user.ID}, Subject: user.ID, Network: network,
 	})
+}
+
+// Confirmed refuses user while the address must be confirmed first. The caller has a mail sent. Fault:
+// EMAIL_NOT_VERIFIED.
+func (a *Accounts) Confirmed(user User) error { return a.confirmed(user.Verified) }
+
+func (a *Accounts) confirmed(verified bool) error {
+	if verified || a.o.EmailVerification != Required {
+		return nil
+	}
+	return fault.New(fault.EmailNotVerified, "", "Confirm your e-mail address first: we have sent you a mail.")
 }
 
 // mustResetTx keeps the password of id from opening anything until it was replaced.

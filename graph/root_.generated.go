@@ -750,7 +750,7 @@ enum MfaMethod {
   PASSKEY
   "A code by SMS; ask for it with sendMfaCode."
   SMS
-  "A code to the confirmed e-mail address; ask for it with sendMfaCode."
+  "A code to the confirmed e-mail address, for an account without a second factor; ask for it with sendMfaCode."
   EMAIL
   "One of the recovery codes, each of which is good once."
   RECOVERY_CODE

@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"gatehouse/account"
-	"gatehouse/audit"
 	"gatehouse/internal/viewer"
 	"gatehouse/queue"
-	"gatehouse/session"
 )
 
 // Section is a part of the copy of a person's data: a list under a name.
@@ -88,121 +86,4 @@ func writeExport(ctx context.Context, to io.Writer, run *queue.Run, sections []S
 	}
 	w.WriteString("\n}\n")
 	return exported, w.Flush() // remembers the first error of all writes
-}
-
-// Sections returns what the rooms below keep of a person; rooms beside add their own.
-func Sections(accounts *account.Accounts, sessions *session.Sessions, log *audit.Log, jobs *queue.Queue) []Section {
-	return []Section{
-		{"account", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
-			u, err := accounts.Get(ctx, user)
-			if err != nil {
-				return err
-			}
-			return emit(accountEntry{
-				ID: u.ID, Email: u.Email, Verified: u.Verified, Name: u.Name, Locale: u.Locale, Roles: u.Roles,
-				Status: u.Status, CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt, DeletesAt: u.DeletesAt,
-			})
-		}},
-		{"sessions", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
-			all, err := sessions.AllOf(ctx, user)
-			for _, s := range all {
-				if err := emit(sessionEntryOf(s)); err != nil {
-					return err
-				}
-			}
-			return err
-		}},
-		{"machines", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
-			keys, err := sessions.APIKeys(ctx, viewer.System(), []viewer.UserID{user})
-			if err != nil {
-				return err
-			}
-			for _, k := range keys[user] {
-				if err := emit(machineEntry{k.ID, k.Name, k.Scopes, k.CreatedAt, k.LastUsedAt, k.ExpiresAt}); err != nil {
-					return err
-				}
-			}
-			services, err := sessions.ServiceAccounts(ctx, viewer.System(), []viewer.UserID{user})
-			for _, a := range services[user] {
-				if err := emit(machineEntry{ID: a.ID, Name: a.Name, Scopes: a.Scopes, CreatedAt: a.CreatedAt, LastUsedAt: a.LastUsedAt}); err != nil {
-					return err
-				}
-			}
-			return err
-		}},
-		{"events", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
-			return log.Each(ctx, user, func(e audit.Entry) error {
-				return emit(eventEntry{e.At, e.Action, e.Outcome, e.Actor, e.Session, e.Network, e.Details})
-			})
-		}},
-		{"jobs", func(ctx context.Context, user viewer.UserID, emit func(any) error) error {
-			return jobs.EachOf(ctx, user, func(j *queue.Job) error {
-				return emit(jobEntry{j.ID, j.Kind, j.State, j.Input, j.Result, j.CreatedAt, j.FinishedAt})
-			})
-		}},
-	}
-}
-
-type accountEntry struct {
-	ID        viewer.UserID  `json:"id"`
-	Email     string         `json:"email"`
-	Verified  bool           `json:"emailVerified"`
-	Name      string         `json:"name,omitempty"`
-	Locale    string         `json:"locale"`
-	Roles     []viewer.Role  `json:"roles"`
-	Status    account.Status `json:"status"`
-	CreatedAt time.Time      `json:"createdAt"`
-	UpdatedAt time.Time      `json:"updatedAt"`
-	DeletesAt time.Time      `json:"deletesAt,omitzero"`
-}
-
-type sessionEntry struct {
-	ID         viewer.SessionID `json:"id"`
-	CreatedAt  time.Time        `json:"createdAt"`
-	LastSeenAt time.Time        `json:"lastSeenAt"`
-	ExpiresAt  time.Time        `json:"expiresAt"`
-	EndedAt    time.Time        `json:"endedAt,omitzero"`
-	Reason     session.Reason   `json:"reason,omitempty"`
-	Assurance  string           `json:"assurance"`
-	Methods    []string         `json:"methods"`
-	Network    string           `json:"network"`
-	UserAgent  string           `json:"userAgent"`
-	DeviceID   string           `json:"deviceId,omitempty"`
-	DeviceName string           `json:"deviceName,omitempty"`
-}
-
-func sessionEntryOf(s session.Session) sessionEntry {
-	return sessionEntry{
-		ID: s.ID, CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, ExpiresAt: s.ExpiresAt, EndedAt: s.RevokedAt, Reason: s.Reason,
-		Assurance: s.Level.String(), Methods: s.Methods, Network: s.Network, UserAgent: s.Agent, DeviceID: s.Device.ID, DeviceName: s.Device.Name,
-	}
-}
-
-type machineEntry struct {
-	ID         viewer.MachineID `json:"id"`
-	Name       string           `json:"name"`
-	Scopes     []viewer.Scope   `json:"scopes"`
-	CreatedAt  time.Time        `json:"createdAt"`
-	LastUsedAt time.Time        `json:"lastUsedAt,omitzero"`
-	ExpiresAt  time.Time        `json:"expiresAt,omitzero"`
-}
-
-type eventEntry struct {
-	At      time.Time         `json:"at"`
-	Action  audit.Action      `json:"action"`
-	Outcome audit.Outcome     `json:"outcome"`
-	Actor   string            `json:"actor"`
-	Session viewer.SessionID  `json:"sessionId,omitempty"`
-	Network string            `json:"network,omitempty"`
-	Details map[string]string `json:"details,omitempty"`
-}
-
-type jobEntry struct {
-	ID         queue.ID        `json:"id"`
-	Kind       string          `json:"kind"`
-	State      queue.State     `json:"state"`
-	Input      json.RawMessage `json:"input"`
-	Result     json.RawMessage `json:"result,omitempty"`
-	CreatedAt  time.Time       `json:"createdAt"`
-	FinishedAt time.Time       `json:"finishedAt,omitzero"`
 }

@@ -235,9 +235,12 @@ func TestAnAccountThatChangedMustBeginItsChallengeAgain(t *testing.T) {
 }
 
 func TestACodeByMailAnswersItsChallengeAloneAndNeverBothFactors(t *testing.T) {
-	eachMFADatabase(t, account.MFA{Methods: allMethods}, func(t *testing.T, h *mfaHouse) {
+	eachMFADatabase(t, account.MFA{Enforce: account.MFARequired, Methods: allMethods}, func(t *testing.T, h *mfaHouse) {
 		h.box.Run(t)
-		h.enrolled()
+		_, err := h.register("ada@example.com")
+		must(t, err)
+		h.user, err = h.accounts.ByEmail(t.Context(), "ada@example.com")
+		must(t, err)
 		if m := h.enter("pwd").Challenge.Methods; slices.Contains(m, account.Email) {
 			t.Errorf("an address that is not confirmed is a method: %v", m)
 		}
@@ -266,6 +269,26 @@ func TestACodeByMailAnswersItsChallengeAloneAndNeverBothFactors(t *testing.T) {
 		h.clock.Add(login.ChallengeLife.Microseconds())
 		if _, err := h.answer(other, account.Email, late); !fault.Is(err, fault.ChallengeExpired) {
 			t.Errorf("after five minutes: %v", err)
+		}
+	})
+}
+
+func TestACodeByMailIsNoSecondFactorOfWhoHasAnother(t *testing.T) {
+	eachMFADatabase(t, account.MFA{Methods: allMethods}, func(t *testing.T, h *mfaHouse) {
+		h.enrolled()
+		h.verify()
+		entry := h.enter("pwd").Challenge
+		if want := []account.Method{account.TOTP, account.RecoveryCode}; !slices.Equal(entry.Methods, want) {
+			t.Errorf("a sign-in is answered by %v, want %v", entry.Methods, want)
+		}
+		_, _, err := h.logins.SendCode(t.Context(), viewer.Viewer{}, entry.ID, account.Email, session.Origin{})
+		refuse(t, "a code by mail", err, fault.Invalid)
+		o, err := h.answer(entry, account.TOTP, h.key.Code(totp.StepAt(h.now())+1))
+		must(t, err)
+		raise, err := h.logins.StepUp(t.Context(), h.signedIn(o))
+		must(t, err)
+		if slices.Contains(raise.Methods, account.Email) {
+			t.Errorf("a step-up is answered by %v", raise.Methods)
 		}
 	})
 }

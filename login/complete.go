@@ -26,7 +26,7 @@ type Entered struct {
 }
 
 // Complete ends a flow whose answer came to a page. by is who completes: of a link the very account that
-// began it. Faults: OAUTH_…, ACCOUNT_DISABLED, RATE_LIMITED.
+// began it. Faults: OAUTH_…, ACCOUNT_DISABLED, EMAIL_NOT_VERIFIED, with a fresh mail, RATE_LIMITED.
 func (i *Identities) Complete(ctx context.Context, by viewer.Viewer, r Return) (Entered, error) {
 	if err := i.logins.throttle.completion(ctx, r.IP); err != nil {
 		return Entered{}, err

@@ -40,6 +40,7 @@ func (i *Identities) enter(ctx context.Context, by viewer.Viewer, p pending, res
 		}
 	}
 	if err != nil {
+		err = i.logins.remind(ctx, viewer.Viewer{User: entered.Identity.User}, "", client.Origin, err)
 		return Entered{}, i.refuse(ctx, p, client, err)
 	}
 	i.o.Log.InfoContext(ctx, "oauth: entered", "flow", p.id(), "provider", p.Flow.Provider, "user", entered.Identity.User,

@@ -147,6 +147,23 @@ func TestWhoWaitsInAnAccountWithAStrangersAddressIsThrownOut(t *testing.T) {
 	})
 }
 
+func TestAProviderLetsNobodyInWhoseAddressMustBeConfirmedFirst(t *testing.T) {
+	p := newPort(t, sqlite(t), account.Options{EmailVerification: account.Required})
+	p.box.Run(t)
+	_, err := p.signIn(verified("ada", "ada@example.com"))
+	must(t, err)
+	must(t, p.db.Update(t.Context(), func(tx *store.Tx) error { // as one of before the policy
+		_, err := tx.Exec(t.Context(), store.SQL(`UPDATE users SET email_verified = FALSE`))
+		return err
+	}))
+	_, err = p.signIn(verified("ada", "ada@example.com"))
+	refuse(t, "the identity of an unconfirmed account", err, fault.EmailNotVerified)
+	p.box.Take(t, notify.VerifyEmail, "ada@example.com")
+	if n := p.rows(`SELECT count(*) FROM sessions`); n != 1 {
+		t.Errorf("%d sessions have begun, want the first alone", n)
+	}
+}
+
 func (p *port) actions(user viewer.UserID) []audit.Action {
 	p.Helper()
 	entries, err := p.audit.ByUser(p.Context(), viewer.System(), user, 100)

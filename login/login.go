@@ -95,10 +95,8 @@ func (l *Logins) ByPassword(ctx context.Context, attempt Attempt) (Outcome, erro
 			return Outcome{}, err
 		}
 	}
-	if fault.Is(err, fault.EmailNotVerified) {
-		err = l.remind(ctx, attempt, err)
-	}
 	if err != nil {
+		err = l.remind(ctx, viewer.Viewer{}, attempt.Email, attempt.Origin, err)
 		return Outcome{}, l.refuse(ctx, attempt, err)
 	}
 	var outcome Outcome
@@ -200,10 +198,13 @@ func (l *Logins) byMail(ctx context.Context, shown account.Shown, client Client,
 	return outcome, l.throttle.giveBack(context.WithoutCancel(ctx), taken)
 }
 
-// remind sends the mail that confirms an address once more, as often as the limits of mails allow, and
-// returns why.
-func (l *Logins) remind(ctx context.Context, attempt Attempt, why error) error {
-	err := l.accounts.RequestEmailVerification(ctx, viewer.Viewer{}, attempt.Email, attempt.Origin)
+// remind sends the mail that confirms an address once more if that is why somebody was refused, as often as
+// the limits of mails allow, and returns why. The address is email, or for "" that of by.
+func (l *Logins) remind(ctx context.Context, by viewer.Viewer, email string, from session.Origin, why error) error {
+	if !fault.Is(why, fault.EmailNotVerified) {
+		return why
+	}
+	err := l.accounts.RequestEmailVerification(ctx, by, email, from)
 	if err != nil && !fault.Is(err, fault.RateLimited) {
 		return err
 	}
@@ -231,8 +232,11 @@ var (
 
 // enterTx decides what a person gets who has shown who they are: a session, or a challenge where a
 // second factor is asked for, or one that can only enrol where the account must have a factor and has
-// none. Every way in ends here.
+// none. Every way in ends here. Fault: EMAIL_NOT_VERIFIED where addresses are confirmed first.
 func (l *Logins) enterTx(ctx context.Context, tx *store.Tx, user account.User, client Client, by way) (Outcome, error) {
+	if err := l.accounts.Confirmed(user); err != nil {
+		return Outcome{}, err
+	}
 	if by.level >= viewer.AAL2 {
 		return l.beginTx(ctx, tx, user, client, by.level, []string{by.method, "mfa"})
 	}

@@ -32,7 +32,7 @@ func (l *Logins) StartPasskeyLogin(ctx context.Context, email string, ip netip.A
 
 // ByPasskey signs a person in. A passkey that has verified its user is two factors at once; one that has
 // not is the first of two. Faults: TOKEN_INVALID at ceremonyId, PASSKEY_REFUSED, ACCOUNT_DISABLED,
-// RATE_LIMITED.
+// EMAIL_NOT_VERIFIED, with a fresh mail, RATE_LIMITED.
 func (l *Logins) ByPasskey(ctx context.Context, attempt PasskeyAttempt) (Outcome, error) {
 	if err := l.throttle.count(ctx, l.throttle.origin(attempt.IP, l.throttle.limits.IP, l.throttle.limits.Network)); err != nil {
 		return Outcome{}, err
@@ -61,6 +61,7 @@ func (l *Logins) ByPasskey(ctx context.Context, attempt PasskeyAttempt) (Outcome
 		return err
 	})
 	if err != nil {
+		err = l.remind(ctx, viewer.Viewer{User: entry.User}, "", attempt.Origin, err)
 		return Outcome{}, l.refusePasskey(ctx, attempt, err)
 	}
 	return outcome, nil

@@ -12,17 +12,22 @@ import (
 // ownedAtOnce is how many jobs of an owner are read at a time.
 const ownedAtOnce = 100
 
-// Forget removes the jobs of owner with their events and files. What runs is cancelled and left for a
-// later call; left is how many those are.
-func (q *Queue) Forget(ctx context.Context, owner viewer.UserID) (left int, err error) {
-	err = q.EachOf(ctx, owner, func(j *Job) error {
-		gone, err := q.remove(ctx, j)
-		if err == nil && !gone {
-			left++
+// Forget removes the jobs of owners, a person and their service accounts, with their events and files. What
+// runs is cancelled and left for a later call; left is how many those are.
+func (q *Queue) Forget(ctx context.Context, owners ...viewer.UserID) (left int, err error) {
+	for _, owner := range owners {
+		err := q.EachOf(ctx, owner, func(j *Job) error {
+			gone, err := q.remove(ctx, j)
+			if err == nil && !gone {
+				left++
+			}
+			return err
+		})
+		if err != nil {
+			return left, err
 		}
-		return err
-	})
-	return left, err
+	}
+	return left, nil
 }
 
 // remove reports whether the job is gone.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"gatehouse/account"
 	"gatehouse/audit"
 	"gatehouse/internal/bus"
 	"gatehouse/internal/fault"
@@ -93,7 +94,8 @@ type adminCreateCommand struct {
 	Email        string `required:"" help:"The administrator's e-mail address."`
 	Name         string `help:"What they want to be called."`
 	PasswordFile string `help:"A file with the password; - or nothing reads it from standard input."`
-	Promote      bool   `help:"Make an existing account an administrator instead of refusing."`
+	Promote      bool   `xor:"existing" help:"Make an existing account, whose address is confirmed, an administrator instead of refusing."`
+	Reclaim      bool   `xor:"existing" help:"Take over an existing account whose address nobody has confirmed: it is emptied and gets the password."`
 }
 
 // Run implements the command.
@@ -106,16 +108,30 @@ func (c adminCreateCommand) Run(env *environment) error {
 				return err
 			}
 		}
-		user, err := a.accounts.CreateAdmin(env.ctx, c.Email, password, c.Name, c.Promote)
-		if f, ok := fault.As(err); ok {
-			return errors.New(f.Message)
-		}
+		user, err := c.make(env.ctx, a.accounts, password)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(env.out, "%s is an administrator.\n", user.ID)
 		return nil
 	})
+}
+
+// make says a refusal in words for the command line.
+func (c adminCreateCommand) make(ctx context.Context, accounts *account.Accounts, password string) (user account.User, err error) {
+	if c.Reclaim {
+		user, err = accounts.ReclaimAdmin(ctx, c.Email, password, c.Name)
+	} else {
+		user, err = accounts.CreateAdmin(ctx, c.Email, password, c.Name, c.Promote)
+	}
+	f, ok := fault.As(err)
+	switch {
+	case !ok:
+		return user, err
+	case f.Code == fault.EmailNotVerified:
+		return user, errors.New(f.Message + " Have its owner confirm the address, or give --reclaim in place of --promote: the account is then emptied and gets a password of yours.")
+	}
+	return user, errors.New(f.Message)
 }
 
 // readPassword reads one line: from a file, or from standard input, without an echo on a terminal.

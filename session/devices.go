@@ -62,6 +62,30 @@ func (s *Sessions) LastFrom(ctx context.Context, user viewer.UserID, deviceID st
 	return last, nil
 }
 
+// KnownDevice is when a device was signed in with. Which it is, is kept as a hash.
+type KnownDevice struct{ FirstSeenAt, LastSeenAt time.Time }
+
+// KnownDevices returns the devices that user has signed in with, newest first. The caller checks who may
+// see them.
+func (s *Sessions) KnownDevices(ctx context.Context, user viewer.UserID) ([]KnownDevice, error) {
+	devices, err := store.All(ctx, s.db, selectDevices, func(scan store.Scan) (d KnownDevice, err error) {
+		err = scan(store.Time(&d.FirstSeenAt), store.Time(&d.LastSeenAt))
+		return d, err
+	}, user)
+	if err != nil {
+		return nil, fmt.Errorf("read devices of %s: %w", user, err)
+	}
+	return devices, nil
+}
+
+// ForgetDevicesTx forgets what user has signed in with: it was somebody else.
+func (s *Sessions) ForgetDevicesTx(ctx context.Context, tx *store.Tx, user viewer.UserID) error {
+	if _, err := tx.Exec(ctx, forgetAllDevices, user); err != nil {
+		return fmt.Errorf("forget devices of %s: %w", user, err)
+	}
+	return nil
+}
+
 // known is what the table says of a user's devices, and of the one in question.
 type known struct {
 	all, recent int

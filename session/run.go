@@ -24,6 +24,10 @@ const keptAfterExpiry = 24 * time.Hour
 // keptRevoked is how long a revoked machine, or an expired one, is kept for those who look into the audit.
 const keptRevoked = 30 * 24 * time.Hour
 
+// keptServices is how long a service account that has ended is kept: a job of its may wait for a year, and
+// stay for some days then, and whoever forgets its owner must find it.
+const keptServices = 400 * 24 * time.Hour
+
 // turnPatience bounds each piece of work, so that a database that hangs does not hold up the end.
 const turnPatience = 10 * time.Second
 
@@ -126,14 +130,14 @@ func (s *Sessions) prune(ctx context.Context) error {
 	}
 }
 
-// pruneMachines deletes API keys and service accounts that ended a month ago.
+// pruneMachines deletes API keys that ended a month ago, and service accounts whose jobs are gone too.
 func (s *Sessions) pruneMachines(ctx context.Context) error {
-	before := store.At(s.now().Add(-keptRevoked))
+	before, servicesBefore := store.At(s.now().Add(-keptRevoked)), store.At(s.now().Add(-keptServices))
 	return s.db.Update(ctx, func(tx *store.Tx) error {
 		if _, err := tx.Exec(ctx, pruneKeys, before, before); err != nil {
 			return fmt.Errorf("delete revoked API keys: %w", err)
 		}
-		if _, err := tx.Exec(ctx, pruneServices, before); err != nil {
+		if _, err := tx.Exec(ctx, pruneServices, servicesBefore); err != nil {
 			return fmt.Errorf("delete service accounts: %w", err)
 		}
 		return nil

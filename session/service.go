@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -117,6 +118,16 @@ func (s *Sessions) DeleteServiceAccount(ctx context.Context, by viewer.Viewer, i
 		}
 		return s.recordService(ctx, tx, ActionServiceDeleted, by, account, nil)
 	})
+}
+
+// ServicesOf returns the ids of all service accounts that owner has or had: their jobs go on after them.
+// The caller checks who may see them.
+func (s *Sessions) ServicesOf(ctx context.Context, owner viewer.UserID) ([]viewer.MachineID, error) {
+	ids, err := store.All(ctx, s.db, selectServiceIDs, store.Value[viewer.MachineID], owner)
+	if err != nil {
+		return nil, fmt.Errorf("read service accounts of %s: %w", owner, err)
+	}
+	return ids, nil
 }
 
 // ownServiceTx returns the service account id that by may manage.

@@ -64,7 +64,9 @@ var (
 		first_seen_at = CASE WHEN known_devices.last_seen_at <= ? THEN excluded.first_seen_at ELSE known_devices.first_seen_at END`)
 	forgetDevices = store.SQL(`DELETE FROM known_devices WHERE user_id = ? AND mark IN
 		(SELECT mark FROM known_devices WHERE user_id = ? ORDER BY last_seen_at DESC, mark LIMIT 1000 OFFSET ?)`)
-	deleteDevices = store.SQL(`DELETE FROM known_devices WHERE (user_id, mark) IN
+	selectDevices    = store.SQL(`SELECT first_seen_at, last_seen_at FROM known_devices WHERE user_id = ? ORDER BY last_seen_at DESC`)
+	forgetAllDevices = store.SQL(`DELETE FROM known_devices WHERE user_id = ?`)
+	deleteDevices    = store.SQL(`DELETE FROM known_devices WHERE (user_id, mark) IN
 		(SELECT d.user_id, d.mark FROM known_devices d WHERE d.last_seen_at < ? AND EXISTS
 		(SELECT 1 FROM known_devices later WHERE later.user_id = d.user_id AND later.last_seen_at > d.last_seen_at)
 		ORDER BY d.last_seen_at LIMIT 500)`)
@@ -256,7 +258,8 @@ var (
 		FROM service_accounts WHERE id IN (?*) AND revoked_at IS NULL`)
 	selectService = store.SQL(`SELECT id, owner_id, name, scopes, created_at, last_used_at, former_until
 		FROM service_accounts WHERE id = ? AND revoked_at IS NULL`)
-	rotateService = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?, rotated_at = ?
+	selectServiceIDs = store.SQL(`SELECT id FROM service_accounts WHERE owner_id = ? ORDER BY id`)
+	rotateService    = store.SQL(`UPDATE service_accounts SET former_hash = hash, former_until = ?, hash = ?, rotated_at = ?
 		WHERE id = ? AND revoked_at IS NULL`)
 	replaceService = store.SQL(`UPDATE service_accounts SET former_hash = NULL, former_until = ?, hash = ?,
 		rotated_at = ?, version = version + 1 WHERE id = ? AND revoked_at IS NULL`)

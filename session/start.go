@@ -56,15 +56,20 @@ func (s *Sessions) StartTx(ctx context.Context, tx *store.Tx, start Start) (Toke
 	return s.issue(session, principal, secret, session.ExpiresAt)
 }
 
+// Bounded returns as much of a device and a user agent as is kept, in a form that both databases take.
+func Bounded(d Device, agent string) (Device, string) {
+	return Device{ID: cut(d.ID, maxDevice), Name: cut(d.Name, maxDevice)}, cut(agent, maxAgent)
+}
+
 // begin returns the row of a new session.
 func (s *Sessions) begin(start Start) Session {
 	now := s.now()
+	device, agent := Bounded(start.Device, start.Agent)
 	return Session{
 		ID: store.NewID[viewer.SessionID]("ses"), User: start.User, Version: 1,
 		Mode: orDefault(start.Mode, Bearer), Level: start.Level, Methods: start.Methods, AuthTime: now,
 		Remember: start.Remember,
-		Device:   Device{ID: cut(start.Device.ID, maxDevice), Name: cut(start.Device.Name, maxDevice)},
-		Agent:    cut(start.Agent, maxAgent), Network: Network(start.IP),
+		Device:   device, Agent: agent, Network: Network(start.IP),
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: s.expiry(start.Remember, now, now),
 	}
 }

@@ -49,7 +49,7 @@ const (
 	DataExportReady          Kind = "dataExportReady"          // Link, Minutes
 	AccountLocked            Kind = "accountLocked"            // may have Reason
 	AccountDisabled          Kind = "accountDisabled"          // may have Reason
-	Impersonated             Kind = "impersonated"             // By, Reason, At
+	Impersonated             Kind = "impersonated"             // Reason, At; may have By
 )
 
 // Kinds returns all kinds, by name.
@@ -111,7 +111,7 @@ var shapes = map[Kind]shape{
 	DataExportReady:          letter(hasLink|hasMinutes, 0),
 	AccountLocked:            letter(0, hasReason),
 	AccountDisabled:          letter(0, hasReason),
-	Impersonated:             letter(hasBy|hasReason|hasAt, 0),
+	Impersonated:             letter(hasReason|hasAt, hasBy),
 }
 
 func letter(needs, may fields) shape { return shape{needs: needs, may: may, media: []Medium{ByMail}} }
