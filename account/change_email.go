@@ -35,7 +35,7 @@ func (a *Accounts) RequestEmailChange(ctx context.Context, by viewer.Viewer, fre
 	}
 	w := wish{Kind: notify.EmailChangeConfirm, Email: email, User: by.User, Network: session.Network(from.IP)}
 	err = a.db.Update(ctx, func(tx *store.Tx) error {
-		asker, err := a.LockTx(ctx, tx, by.User)
+		asker, err := a.lockAsTx(ctx, tx, by)
 		if err != nil {
 			return err
 		}

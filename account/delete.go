@@ -35,7 +35,7 @@ func (a *Accounts) Delete(ctx context.Context, by viewer.Viewer, secret string) 
 	}
 	var user User
 	err := a.db.Update(ctx, func(tx *store.Tx) (err error) {
-		locked, err := a.LockTx(ctx, tx, by.User)
+		locked, err := a.lockAsTx(ctx, tx, by)
 		if err != nil {
 			return err
 		}

@@ -65,6 +65,10 @@ func (a *Accounts) wayBackTx(ctx context.Context, tx *store.Tx, user User, email
 
 // secureTx shuts an account that somebody else may be in, and mails its owner the way back.
 func (a *Accounts) secureTx(ctx context.Context, tx *store.Tx, user User, event audit.Event) error {
+	// First of all: it waits for the transactions that make something in these sessions (LiveTx).
+	if err := a.sessions.RevokeAllTx(ctx, tx, event.By, user.ID, session.Compromised); err != nil {
+		return err
+	}
 	if err := a.voidTx(ctx, tx, user.ID); err != nil {
 		return err
 	}
@@ -76,9 +80,6 @@ func (a *Accounts) secureTx(ctx context.Context, tx *store.Tx, user User, event 
 	}
 	if _, err := tx.Exec(ctx, cancelDeletion, store.At(a.now()), user.ID); err != nil { // it may not be theirs
 		return fmt.Errorf("keep account %s: %w", user.ID, err)
-	}
-	if err := a.sessions.RevokeAllTx(ctx, tx, event.By, user.ID, session.Compromised); err != nil {
-		return err
 	}
 	if err := a.changedTx(ctx, tx, user.ID); err != nil {
 		return err

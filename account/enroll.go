@@ -129,7 +129,7 @@ type Proven struct {
 // ConfirmTx makes p a factor of by. It returns the recovery codes of an account that had none, nil else.
 // Faults: NOT_FOUND when another request has confirmed it; TAKEN and WRONG_STATE for passkeys.
 func (a *Accounts) ConfirmTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, p Proven) (Factor, []string, error) {
-	user, err := a.LockTx(ctx, tx, by.User)
+	user, err := a.lockAsTx(ctx, tx, by)
 	if err != nil {
 		return Factor{}, nil, err
 	}

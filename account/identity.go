@@ -131,6 +131,9 @@ func (a *Accounts) FindIdentityTx(ctx context.Context, tx *store.Tx, issuer, sub
 // LinkTx gives user one more identity and tells them by mail. Faults: LIMIT_EXCEEDED. When somebody has
 // the identity already, the error is a [store.Conflict] and the transaction must fail.
 func (a *Accounts) LinkTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, user User, f Federated, network string) (Identity, error) {
+	if err := a.sessions.LiveTx(ctx, tx, by); err != nil {
+		return Identity{}, err
+	}
 	identity, err := a.linkTx(ctx, tx, by, user.ID, f, network)
 	if err != nil {
 		return Identity{}, err

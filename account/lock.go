@@ -23,6 +23,16 @@ func (a *Accounts) LockTx(ctx context.Context, tx *store.Tx, id viewer.UserID) (
 	return a.open(r)
 }
 
+// lockAsTx is LockTx for the account of by, whose session is kept from ending until tx does: see
+// [session.Sessions.LiveTx]. Faults: NOT_FOUND, UNAUTHENTICATED.
+func (a *Accounts) lockAsTx(ctx context.Context, tx *store.Tx, by viewer.Viewer) (User, error) {
+	user, err := a.LockTx(ctx, tx, by.User)
+	if err != nil {
+		return User{}, err
+	}
+	return user, a.sessions.LiveTx(ctx, tx, by)
+}
+
 // Version counts the changes of password, roles, status and address; what hangs on them compares it.
 func (u User) Version() int64 { return u.version }
 

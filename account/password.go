@@ -159,6 +159,9 @@ func (a *Accounts) changePasswordTx(ctx context.Context, tx *store.Tx, by viewer
 	if changed == 0 {
 		return fault.New(fault.WrongState, "", "The password was changed a moment ago. Sign in again.")
 	}
+	if err := a.sessions.LiveTx(ctx, tx, by); err != nil {
+		return err
+	}
 	if err := a.sessions.RevokeOthersTx(ctx, tx, by, session.PasswordChanged); err != nil {
 		return fmt.Errorf("change password: %w", err)
 	}

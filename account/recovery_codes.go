@@ -20,7 +20,7 @@ func (a *Accounts) RegenerateRecoveryCodes(ctx context.Context, by viewer.Viewer
 		return nil, err
 	}
 	err = a.db.Update(ctx, func(tx *store.Tx) error {
-		user, err := a.LockTx(ctx, tx, by.User)
+		user, err := a.lockAsTx(ctx, tx, by)
 		if err != nil {
 			return err
 		}

@@ -75,6 +75,9 @@ func (s *Sessions) CreateAPIKey(ctx context.Context, by viewer.Viewer, wish KeyW
 	}
 	shown, hash := token.NewOpaque(keyPrefix + string(s.o.Environment) + "_" + strings.TrimPrefix(string(key.ID), "key_") + "_")
 	err := s.change(ctx, "create API key", func(tx *store.Tx) error {
+		if err := s.LiveTx(ctx, tx, by); err != nil {
+			return err
+		}
 		if err := s.roomTx(ctx, tx, countAPIKeys, by.User, maxKeys, "API keys"); err != nil {
 			return err
 		}

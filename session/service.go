@@ -46,6 +46,9 @@ func (s *Sessions) CreateServiceAccount(ctx context.Context, by viewer.Viewer, n
 	}
 	shown, hash := token.NewOpaque(secretPrefix)
 	err := s.change(ctx, "create service account", func(tx *store.Tx) error {
+		if err := s.LiveTx(ctx, tx, by); err != nil {
+			return err
+		}
 		if err := s.roomTx(ctx, tx, countServices, by.User, maxServices, "service accounts"); err != nil {
 			return err
 		}
@@ -73,6 +76,9 @@ func (s *Sessions) RotateServiceAccount(ctx context.Context, by viewer.Viewer, i
 	shown, hash := token.NewOpaque(secretPrefix)
 	var account ServiceAccount
 	err := s.change(ctx, "rotate service account", func(tx *store.Tx) (err error) {
+		if err := s.LiveTx(ctx, tx, by); err != nil {
+			return err
+		}
 		if account, err = s.ownServiceTx(ctx, tx, by, id); err != nil {
 			return err
 		}
