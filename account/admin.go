@@ -13,8 +13,9 @@ import (
 	"gatehouse/session"
 )
 
-// SetRoles gives the account id exactly these roles; every server acts on them within a second. by is
-// an administrator, and keeps that role: so there is always one. Faults: UNAUTHENTICATED, FORBIDDEN,
+// SetRoles gives the account id exactly these roles; every server acts on them within a second. Who must
+// have a second factor from now on has their sessions ended. by is an administrator, and keeps that role:
+// so there is always one. Faults: UNAUTHENTICATED, FORBIDDEN,
 // NOT_FOUND, INVALID, WRONG_STATE.
 func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.UserID, roles []viewer.Role) error {
 	if err := administers(by); err != nil {
@@ -31,10 +32,17 @@ func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.Use
 	names := roleNames(roles)
 	event := audit.Event{Action: audit.RolesChanged, By: by, Subject: id, Details: map[string]string{"roles": names}}
 	return a.administer(ctx, event, func(tx *store.Tx) (int64, error) {
-		if err := a.mayGetTx(ctx, tx, by, id, roles); err != nil {
+		user, err := a.LockTx(ctx, tx, id)
+		if err != nil {
+			return 0, err
+		}
+		if err := a.mayGetTx(ctx, tx, by, user, roles); err != nil {
 			return 0, err
 		}
 		changed, err := tx.Exec(ctx, updateRoles, names, store.At(a.now()), id)
+		if err == nil && a.enforced(roles) && !a.Enforced(user) { // from now on they sign in with a second factor
+			return changed, a.sessions.RevokeAllTx(ctx, tx, by, id, session.RevokedByAdmin)
+		}
 		if err != nil || slices.Contains(roles, viewer.Admin) {
 			return changed, err
 		}
@@ -44,13 +52,9 @@ func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.Use
 
 // mayGetTx refuses roles that would leave the deployment without an administrator: nobody becomes one who
 // is going to be deleted, and the last one stays one.
-func (a *Accounts) mayGetTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, id viewer.UserID, roles []viewer.Role) error {
+func (a *Accounts) mayGetTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, user User, roles []viewer.Role) error {
 	if !slices.Contains(roles, viewer.Admin) {
-		return a.adminStaysTx(ctx, tx, by, id)
-	}
-	user, err := a.LockTx(ctx, tx, id)
-	if err != nil {
-		return err
+		return a.adminStaysTx(ctx, tx, by, user.ID)
 	}
 	return stays(user)
 }

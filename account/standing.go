@@ -78,12 +78,14 @@ func (a *Accounts) StandingOf(ctx context.Context, r store.Reader, user User) (S
 }
 
 // Enforced reports whether user must have a second factor.
-func (a *Accounts) Enforced(user User) bool {
+func (a *Accounts) Enforced(user User) bool { return a.enforced(user.Roles) }
+
+func (a *Accounts) enforced(roles []viewer.Role) bool {
 	switch a.o.MFA.Enforce {
 	case MFARequired:
 		return true
 	case MFAAdmins:
-		return slices.Contains(user.Roles, viewer.Admin)
+		return slices.Contains(roles, viewer.Admin)
 	}
 	return false
 }
@@ -129,6 +131,26 @@ func (a *Accounts) Assure(ctx context.Context, by viewer.Viewer, level viewer.Le
 	}
 	if maxAge > 0 && a.o.Now().Sub(by.AuthTime) > maxAge {
 		return stepUp("Confirm that it is you to do this.")
+	}
+	return nil
+}
+
+// AssureFactor returns nil for a caller who has shown a second factor, and for one of whom none is asked:
+// they have none and need not have one. Fault: STEP_UP_REQUIRED.
+func (a *Accounts) AssureFactor(ctx context.Context, by viewer.Viewer) error {
+	if by.System || by.Level >= viewer.AAL2 {
+		return nil
+	}
+	enrolled, err := a.HasFactor(ctx, by.User)
+	switch {
+	case err != nil:
+		return err
+	case enrolled:
+		return stepUp("Confirm with a second factor to do this.")
+	case a.enforced(by.Roles):
+		f := fault.New(fault.StepUpRequired, "", "Your account must have a second factor to do this.")
+		f.Hint = "Enrol a factor, then call stepUp, answer its challenge with verifyMfa, and try again."
+		return f
 	}
 	return nil
 }

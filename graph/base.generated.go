@@ -2793,7 +2793,12 @@ func (ec *executionContext) _Mutation_createApiKey(ctx context.Context, field gr
 			directive0 := next
 
 			directive1 := func(ctx context.Context) (any, error) {
-				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
+				aal, err := ec.unmarshalOInt2ᚖint(ctx, 2)
+				if err != nil {
+					var zeroVal *CreateAPIKeyPayload
+					return zeroVal, err
+				}
+				maxAge, err := ec.unmarshalOInt2ᚖint(ctx, 600)
 				if err != nil {
 					var zeroVal *CreateAPIKeyPayload
 					return zeroVal, err
@@ -2807,7 +2812,7 @@ func (ec *executionContext) _Mutation_createApiKey(ctx context.Context, field gr
 					var zeroVal *CreateAPIKeyPayload
 					return zeroVal, errors.New("directive auth is not implemented")
 				}
-				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
+				return ec.Directives.Auth(ctx, nil, directive0, aal, maxAge, verified)
 			}
 			directive2 := func(ctx context.Context) (any, error) {
 				max, err := ec.unmarshalNInt2int(ctx, 60)
@@ -2944,7 +2949,12 @@ func (ec *executionContext) _Mutation_createServiceAccount(ctx context.Context, 
 			directive0 := next
 
 			directive1 := func(ctx context.Context) (any, error) {
-				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
+				aal, err := ec.unmarshalOInt2ᚖint(ctx, 2)
+				if err != nil {
+					var zeroVal *CreateServiceAccountPayload
+					return zeroVal, err
+				}
+				maxAge, err := ec.unmarshalOInt2ᚖint(ctx, 600)
 				if err != nil {
 					var zeroVal *CreateServiceAccountPayload
 					return zeroVal, err
@@ -2958,7 +2968,7 @@ func (ec *executionContext) _Mutation_createServiceAccount(ctx context.Context, 
 					var zeroVal *CreateServiceAccountPayload
 					return zeroVal, errors.New("directive auth is not implemented")
 				}
-				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
+				return ec.Directives.Auth(ctx, nil, directive0, aal, maxAge, verified)
 			}
 			directive2 := func(ctx context.Context) (any, error) {
 				max, err := ec.unmarshalNInt2int(ctx, 60)
@@ -3028,7 +3038,12 @@ func (ec *executionContext) _Mutation_rotateServiceAccountSecret(ctx context.Con
 			directive0 := next
 
 			directive1 := func(ctx context.Context) (any, error) {
-				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
+				aal, err := ec.unmarshalOInt2ᚖint(ctx, 2)
+				if err != nil {
+					var zeroVal *RotateServiceAccountSecretPayload
+					return zeroVal, err
+				}
+				maxAge, err := ec.unmarshalOInt2ᚖint(ctx, 600)
 				if err != nil {
 					var zeroVal *RotateServiceAccountSecretPayload
 					return zeroVal, err
@@ -3042,7 +3057,7 @@ func (ec *executionContext) _Mutation_rotateServiceAccountSecret(ctx context.Con
 					var zeroVal *RotateServiceAccountSecretPayload
 					return zeroVal, errors.New("directive auth is not implemented")
 				}
-				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
+				return ec.Directives.Auth(ctx, nil, directive0, aal, maxAge, verified)
 			}
 			directive2 := func(ctx context.Context) (any, error) {
 				max, err := ec.unmarshalNInt2int(ctx, 60)

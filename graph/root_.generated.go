@@ -1408,7 +1408,7 @@ extend type Mutation {
   createApiKey(
     "The key."
     input: CreateApiKeyInput!
-  ): CreateApiKeyPayload! @auth @rateLimit(max: 60, seconds: 600)
+  ): CreateApiKeyPayload! @auth(aal: 2, maxAge: 600) @rateLimit(max: 60, seconds: 600)
   "Ends an API key, on every server within a second."
   revokeApiKey(
     "Which key."
@@ -1418,12 +1418,12 @@ extend type Mutation {
   createServiceAccount(
     "The service account."
     input: CreateServiceAccountInput!
-  ): CreateServiceAccountPayload! @auth @rateLimit(max: 60, seconds: 600)
+  ): CreateServiceAccountPayload! @auth(aal: 2, maxAge: 600) @rateLimit(max: 60, seconds: 600)
   "Gives a service account a new secret and shows it, once. The last one stays good for a while."
   rotateServiceAccountSecret(
     "Which service account."
     input: RotateServiceAccountSecretInput!
-  ): RotateServiceAccountSecretPayload! @auth @rateLimit(max: 60, seconds: 600)
+  ): RotateServiceAccountSecretPayload! @auth(aal: 2, maxAge: 600) @rateLimit(max: 60, seconds: 600)
   "Ends a service account and its access tokens, on every server within a second. Its jobs go on."
   deleteServiceAccount(
     "Which service account."

@@ -356,6 +356,17 @@ func TestAnAdministratorMustHaveAFactorWhereAdministratorsMust(t *testing.T) {
 	if !user.SignedIn() {
 		t.Error("a user is asked for a second factor")
 	}
+	if err := h.accounts.AssureFactor(t.Context(), h.signedIn(user)); err != nil {
+		t.Errorf("a user: %v", err)
+	}
+	must(t, h.accounts.SetRoles(t.Context(), viewer.System(), user.User.ID, []viewer.Role{viewer.Admin}))
+	if now, _, err := h.sessions.Authenticate(t.Context(), user.Tokens.Access); err == nil && !now.Anonymous() {
+		t.Error("who has become an administrator stays signed in without a second factor")
+	}
+	made := viewer.Viewer{User: user.User.ID, Level: viewer.AAL1, Roles: []viewer.Role{viewer.Admin}, AuthTime: h.now()}
+	refuse(t, "an administrator without a factor", h.accounts.AssureFactor(t.Context(), made), fault.StepUpRequired)
+	made.Level = viewer.AAL2
+	must(t, h.accounts.AssureFactor(t.Context(), made))
 	h.user, err = h.accounts.CreateAdmin(t.Context(), "ada@example.com", secretWord, "", false)
 	must(t, err)
 	h.reread()

@@ -14,7 +14,7 @@ import (
 // administered runs a change of the account id by an administrator and returns the account after it.
 func (r *Resolver) administered(ctx context.Context, id string, change func(by viewer.Viewer, id viewer.UserID) error) (*account.User, []*graph.UserError, error) {
 	by := viewer.From(ctx)
-	err := r.fresh(ctx, by)
+	err := r.Accounts.AssureFactor(ctx, by)
 	if err == nil {
 		err = change(by, viewer.UserID(id))
 	}
@@ -70,7 +70,7 @@ func (r *mutationResolver) RevokeUserSessions(ctx context.Context, input graph.R
 
 func (r *mutationResolver) ImpersonateUser(ctx context.Context, input graph.ImpersonateUserInput) (*graph.ImpersonateUserPayload, error) {
 	by := viewer.From(ctx)
-	if err := r.fresh(ctx, by); err != nil {
+	if err := r.Accounts.AssureFactor(ctx, by); err != nil {
 		return nil, err
 	}
 	readOnly := input.ReadOnly == nil || *input.ReadOnly

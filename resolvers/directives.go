@@ -72,21 +72,6 @@ func mayChange(ctx context.Context, v viewer.Viewer) error {
 	return nil
 }
 
-// fresh asks an administrator who has a second factor for it, and whoever makes credentials too.
-func (r *Resolver) fresh(ctx context.Context, by viewer.Viewer) error {
-	if by.Level >= viewer.AAL2 || r.HasFactor == nil {
-		return nil
-	}
-	enrolled, err := r.HasFactor(ctx, by.User)
-	if err != nil {
-		return err
-	}
-	if enrolled {
-		return fault.New(fault.StepUpRequired, "", "Confirm with a second factor to do this.")
-	}
-	return nil
-}
-
 func hasRole(ctx context.Context, _ any, next graphql.Resolver, role viewer.Role) (any, error) {
 	v := viewer.From(ctx)
 	if err := v.SignedIn(); err != nil {

@@ -142,7 +142,18 @@ func present(user account.User, err error) (*account.User, error) {
 	return &user, err
 }
 
+// personal refuses a copy of a person's data to whoever may see the job but not the person's account.
+func personal(ctx context.Context, j *queue.Job) error {
+	if j.Kind != account.ExportData || viewer.From(ctx).Owns(j.Owner, viewer.ReadUsers) {
+		return nil
+	}
+	return fault.Denied("This takes the scope account:read, or for the accounts of others users:read.")
+}
+
 func (r *jobResolver) Artifacts(ctx context.Context, obj *queue.Job) ([]*graph.Artifact, error) {
+	if err := personal(ctx, obj); err != nil {
+		return nil, err
+	}
 	files, err := dataloaders.From(ctx).Artifacts.Load(ctx, obj.ID)
 	if err != nil && !errors.Is(err, dataloaders.ErrMissing) {
 		return nil, err
@@ -161,6 +172,9 @@ func (r *jobResolver) Artifacts(ctx context.Context, obj *queue.Job) ([]*graph.A
 
 // Result costs no statement of its own for a job that a list has brought.
 func (r *jobResolver) Result(ctx context.Context, obj *queue.Job) (graph.JobResult, error) {
+	if err := personal(ctx, obj); err != nil {
+		return nil, err
+	}
 	raw, err := r.Queue.Result(ctx, obj)
 	if err != nil || raw == nil {
 		return nil, err

@@ -210,12 +210,13 @@ func TestAListReadsOnlyWhatIsAskedOfIt(t *testing.T) {
 		selection string
 		want      jobSelection
 	}{
-		{`{ nodes { id __typename attempts { number } artifacts { url } } }`, jobSelection{}},
+		{`{ nodes { id __typename attempts { number } } }`, jobSelection{}},
+		{`{ nodes { artifacts { url } } }`, jobSelection{Want: queue.Want{Fields: queue.WithKind | queue.WithOwner}}},
 		{`{ nodes { id kind state createdAt progress { fraction } owner { id email } } pageInfo { hasNextPage } }`, jobSelection{
 			Want: queue.Want{Fields: queue.WithKind | queue.WithState | queue.WithCreatedAt | queue.WithProgress | queue.WithOwner},
 		}},
 		{`{ totalCount edges { node { progress { stage } } } }`, jobSelection{Want: queue.Want{Fields: queue.WithStage, Total: true}, edges: true}},
-		{`{ edges { cursor } nodes { result { __typename } } }`, jobSelection{Want: queue.Want{Fields: queue.WithResult}, edges: true, cursors: true}},
+		{`{ edges { cursor } nodes { result { __typename } } }`, jobSelection{Want: queue.Want{Fields: queue.WithResult | queue.WithKind | queue.WithOwner}, edges: true, cursors: true}},
 		{`{ pageInfo { endCursor } }`, jobSelection{ends: true}},
 	} {
 		document, err := gqlparser.LoadQueryWithRules(schema, `{ jobs `+c.selection+` }`, rules.NewDefaultRules())

@@ -6,7 +6,6 @@
 package resolvers
 
 import (
-	"context"
 	"time"
 
 	"gatehouse/account"
@@ -14,7 +13,6 @@ import (
 	"gatehouse/graph"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/limit"
-	"gatehouse/internal/viewer"
 	"gatehouse/login"
 	"gatehouse/queue"
 	"gatehouse/session"
@@ -30,9 +28,6 @@ type Resolver struct {
 	Files    *blob.Store
 	Signer   blob.Signer
 	Limiter  *limit.Limiter
-
-	// HasFactor reports whether an account has a second factor; nil: none has.
-	HasFactor func(ctx context.Context, id viewer.UserID) (bool, error)
 
 	Identities *login.Identities
 

@@ -60,7 +60,9 @@ func (s *jobSelection) edge(f *ast.Field) {
 func jobFields(set ast.SelectionSet) (fields queue.Fields) {
 	eachField(set, func(f *ast.Field) {
 		switch f.Name {
-		case "__typename", "id", "attempts", "artifacts": // the last two are found by the id
+		case "__typename", "id", "attempts": // the last are found by the id
+		case "artifacts": // found by the id too; kind and owner say who may see them
+			fields |= queue.WithKind | queue.WithOwner
 		case "owner":
 			fields |= queue.WithOwner
 		case "kind":
@@ -82,7 +84,7 @@ func jobFields(set ast.SelectionSet) (fields queue.Fields) {
 		case "input":
 			fields |= queue.WithInput
 		case "result":
-			fields |= queue.WithResult
+			fields |= queue.WithResult | queue.WithKind | queue.WithOwner
 		case "error":
 			fields |= queue.WithError
 		case "createdAt":

@@ -29,7 +29,7 @@ func (a *app) openGraphQL() error {
 	s := a.settings
 	root := &resolvers.Resolver{
 		Accounts: a.accounts, Logins: a.logins, Sessions: a.sessions, Queue: a.queue, Audit: a.audit, Files: a.files, Signer: signer,
-		Limiter: a.limiter, HasFactor: a.accounts.HasFactor, Identities: a.identities, PublicURL: s.PublicURL, Version: version, Now: time.Now,
+		Limiter: a.limiter, Identities: a.identities, PublicURL: s.PublicURL, Version: version, Now: time.Now,
 	}
 	presenter := resolvers.Presenter{Logger: a.logger, RequestID: telemetry.RequestID, Hints: !s.production()}
 	options, err := a.guards()

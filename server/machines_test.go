@@ -93,3 +93,40 @@ func TestAMachineSeesOfItsOwnerWhatItsScopesSay(t *testing.T) {
 		t.Errorf("the sessions, for who reads all jobs but no accounts: %s", data)
 	}
 }
+
+// TestACopyOfOnesDataTakesMoreThanALookAtJobs asks as each key for the files and the result of an export.
+func TestACopyOfOnesDataTakesMoreThanALookAtJobs(t *testing.T) {
+	c := newCrowd(t, "", 1)
+	owner := c.users[0]
+	by := viewer.Viewer{User: owner, Level: viewer.AAL2, AuthTime: time.Now(), Roles: []viewer.Role{viewer.User}}
+	root := viewer.Viewer{User: c.accountOf(c.admin).User, Roles: []viewer.Role{viewer.Admin}}
+	export, err := c.accounts.RequestExport(t.Context(), by)
+	c.must(err)
+	c.await(export.ID)
+	key := func(by viewer.Viewer, scopes ...viewer.Scope) string {
+		_, shown, err := c.sessions.CreateAPIKey(t.Context(), by, session.KeyWish{Name: "key", Scopes: scopes})
+		c.must(err)
+		return shown
+	}
+	for name, row := range map[string]struct {
+		key  string
+		open bool
+	}{
+		"jobs alone":                  {key(by, viewer.RunJobs), false},
+		"jobs and account":            {key(by, viewer.RunJobs, viewer.ReadAccount), true},
+		"everybody's jobs alone":      {key(root, viewer.ReadJobs), false},
+		"everybody's jobs and people": {key(root, viewer.ReadJobs, viewer.ReadUsers), true},
+		"the administrator in person": {c.admin, true},
+	} {
+		for _, field := range []string{"artifacts{url}", "result{__typename}"} {
+			for _, query := range []string{
+				fmt.Sprintf(`{job(id:%q){%s}}`, export.ID, field),
+				fmt.Sprintf(`{jobs(first:1,filter:{ownerId:%q,kinds:["exportData"]}){nodes{%s}}}`, owner, field),
+			} {
+				if data, codes := c.said(row.key, query); row.open == (len(codes) > 0) {
+					t.Errorf("%s: %s answers %s, %v", name, query, data, codes)
+				}
+			}
+		}
+	}
+}

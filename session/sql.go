@@ -41,7 +41,7 @@ var (
 	endMany = store.SQL(`UPDATE sessions SET revoked_at = ?, revoked_reason = ?, version = version + 1
 		WHERE revoked_at IS NULL AND id IN (?*)`)
 	lockLive = store.SQL(`SELECT 1 FROM sessions WHERE id = ? AND user_id = ? AND revoked_at IS NULL AND suspended_at IS NULL`).
-		On(store.Postgres, `SELECT 1 FROM sessions WHERE id = ? AND user_id = ? AND revoked_at IS NULL AND suspended_at IS NULL FOR SHARE`)
+			On(store.Postgres, `SELECT 1 FROM sessions WHERE id = ? AND user_id = ? AND revoked_at IS NULL AND suspended_at IS NULL FOR SHARE`)
 	deleteExpired = store.SQL(`DELETE FROM sessions WHERE id IN
 		(SELECT id FROM sessions WHERE expires_at < ? ORDER BY expires_at LIMIT 500)`)
 )
