@@ -10,6 +10,7 @@ import (
 	"gatehouse/audit"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/limit"
+	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/session"
@@ -194,7 +195,21 @@ func (a *Accounts) check(ctx context.Context, field, secret string, user User) e
 	return fault.New(code, field, weak.Error())
 }
 
-// ForgetAttempts gives the attempts at the current password of an account back.
-func (a *Accounts) ForgetAttempts(ctx context.Context, id viewer.UserID) error {
-	return a.limiter.Reset(ctx, passwordChanges, string(id))
+// ForgetAttempts gives user back what was counted here and could keep them out: tries of the current
+// password, mails to their address, enrolments and the codes for these.
+func (a *Accounts) ForgetAttempts(ctx context.Context, user User) error {
+	spent := []limit.Request{
+		{Rule: passwordChanges, Subject: string(user.ID)},
+		{Rule: enrolments, Subject: string(user.ID)},
+		{Rule: codesPerAccount, Subject: string(user.ID)},
+	}
+	for _, kind := range []notify.Kind{notify.VerifyEmail, notify.PasswordReset, notify.LoginCode} {
+		spent = append(spent, a.byAddress(user.Email, kind)...)
+	}
+	for _, s := range spent {
+		if err := a.limiter.Reset(ctx, s.Rule, s.Subject); err != nil {
+			return err
+		}
+	}
+	return nil
 }

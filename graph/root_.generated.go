@@ -425,7 +425,7 @@ extend type Mutation {
     "Which account."
     input: EnableUserInput!
   ): EnableUserPayload! @auth @hasRole(role: ADMIN)
-  "Forgets the failed attempts to sign in to an account, so that its owner need not wait."
+  "Gives back what was counted against an account and its owner may have to wait for: sign-ins, second factors and their codes, mails, tries of the current password and enrolments."
   unlockUser(
     "Which account."
     input: UnlockUserInput!

@@ -12,7 +12,6 @@ import (
 	"gatehouse/account"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/limit"
-	"gatehouse/internal/viewer"
 	"gatehouse/login"
 	"gatehouse/session"
 )
@@ -130,24 +129,6 @@ func TestARightPasswordIsNotCountedAndAWrongOneIs(t *testing.T) {
 		refuse(t, "a guess more", h.attempt("ada@example.com", "guess", "", "192.0.2.1"), fault.RateLimited)
 		refuse(t, "the right one, while others guess", h.attempt("ada@example.com", secretWord, "", "192.0.2.1"), fault.RateLimited)
 	})
-}
-
-func TestAnAdministratorGivesAttemptsBackToStrangersAndKnownDevices(t *testing.T) {
-	h := newHouse(t, sqlite(t), account.Options{})
-	registered, err := h.register("ada@example.com")
-	must(t, err)
-	h.logins = h.limited(login.Limits{Identifier: strict})
-	must(t, h.attempt("ada@example.com", secretWord, "laptop", "192.0.2.1"))
-	for _, device := range []string{"", "laptop"} {
-		for range strict.Burst {
-			refuse(t, "a guess", h.attempt("ada@example.com", "guess", device, "192.0.2.1"), fault.InvalidCredentials)
-		}
-		refuse(t, "the owner", h.attempt("ada@example.com", secretWord, device, "192.0.2.1"), fault.RateLimited)
-	}
-	must(t, h.logins.Unlock(t.Context(), viewer.Viewer{User: "usr_admin", Session: "ses_admin", Roles: []viewer.Role{viewer.Admin}}, registered.User.ID))
-	for _, device := range []string{"", "laptop"} {
-		must(t, h.attempt("ada@example.com", secretWord, device, "192.0.2.1"))
-	}
 }
 
 func TestARightAnswerIsNotCountedAndSetsNothingBack(t *testing.T) {

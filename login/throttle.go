@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"gatehouse/account"
@@ -131,8 +132,11 @@ func (t throttle) onDevice(ctx context.Context, all string, user viewer.UserID, 
 	if err != nil || last.IsZero() {
 		return all, err
 	}
-	return fmt.Sprintf("%s/%d", all, last.UnixMicro()), nil
+	return all + part(last), nil
 }
+
+// part names what a device has of a count by itself, by its last sign-in.
+func part(last time.Time) string { return "/" + strconv.FormatInt(last.UnixMicro(), 10) }
 
 // answer counts a try of a second factor by m, and returns what to give back should it be right: the try,
 // and the code that was sent for it. Fault: RATE_LIMITED.

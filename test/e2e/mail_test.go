@@ -295,7 +295,8 @@ func TestALinkToSignInStaysGoodWhereItsPageCannotAskForTheSecondFactor(t *testin
 	m := d.await(1, "loginCode", c.email)
 	for range 2 {
 		opened, pressed := d.visitor(0).press(m, nil)
-		if opened.status != http.StatusOK || pressed.status != http.StatusBadRequest || len(pressed.header["Set-Cookie"]) > 0 {
+		if opened.status != http.StatusOK || pressed.status != http.StatusBadRequest || len(pressed.header["Set-Cookie"]) > 0 ||
+			!strings.Contains(pressed.body, "a second step") || !strings.Contains(pressed.body, "still good") {
 			t.Fatalf("opened: %d; pressed: %d %s", opened.status, pressed.status, pressed.body)
 		}
 	}
