@@ -11,6 +11,8 @@ import (
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/viewer"
+	"gatehouse/jobs"
+	"gatehouse/jobs/imaging"
 	"gatehouse/queue"
 	"gatehouse/session"
 	"io"
@@ -520,6 +522,48 @@ type FinishPasskeyRegistrationPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// What an image file was.
+type ImageOriginal struct {
+	// The format, by the file's content.
+	Format imaging.Format `json:"format"`
+	// The width of the upright image, in pixels.
+	Width int `json:"width"`
+	// The height of the upright image, in pixels.
+	Height int `json:"height"`
+	// The size of the file, in bytes.
+	Bytes int64 `json:"bytes"`
+	// The orientation that the file's EXIF names, 1 to 8, by which its variants were turned; 1 is upright.
+	Orientation int `json:"orientation"`
+}
+
+// The copies that were made of an image.
+type ImageSet struct {
+	// What the file was.
+	Original *ImageOriginal `json:"original"`
+	// The copies, in the order in which they were asked for.
+	Variants []*jobs.ImageVariant `json:"variants"`
+}
+
+func (ImageSet) IsJobResult() {}
+
+// One copy to make of an image. Without width and height it keeps the image's size.
+type ImageVariantInput struct {
+	// What to call it and its file: 1 to 60 letters a to z, digits, - and _, once a job; variant-1 and so on when left out.
+	Name *string `json:"name,omitempty"`
+	// The width of the box that it goes into, 1 to 16384 pixels; open when left out.
+	Width *int `json:"width,omitempty"`
+	// The height of the box, 1 to 16384 pixels; open when left out.
+	Height *int `json:"height,omitempty"`
+	// How it goes into the box.
+	Fit imaging.Fit `json:"fit"`
+	// Whether it may become larger than the image is.
+	Enlarge bool `json:"enlarge"`
+	// What to write.
+	Format imaging.Format `json:"format"`
+	// How good a JPEG is to be, 1 to 100; 82 when left out. A PNG has none.
+	Quality *int `json:"quality,omitempty"`
+}
+
 // Whom to act as, and why.
 type ImpersonateUserInput struct {
 	// The account's id.
@@ -722,6 +766,24 @@ type ProcessCSVInput struct {
 
 // What processCsv did.
 type ProcessCSVPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// An image and what to make of it.
+type ProcessImageInput struct {
+	// The file, sent with a multipart request.
+	File *blob.Upload `json:"file"`
+	// What to make: 1 to 20 variants, of 100 megapixels in all.
+	Variants []*ImageVariantInput `json:"variants"`
+	// How to run the job.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What processImage did.
+type ProcessImagePayload struct {
 	// The job; null when refused.
 	Job *queue.Job `json:"job,omitempty"`
 	// Why it was refused; empty on success.

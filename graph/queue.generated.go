@@ -1389,6 +1389,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 	switch obj := (obj).(type) {
 	case nil:
 		return graphql.Null
+	case ImageSet:
+		return ec._ImageSet(ctx, sel, &obj)
+	case *ImageSet:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._ImageSet(ctx, sel, obj)
 	case DataExport:
 		return ec._DataExport(ctx, sel, &obj)
 	case *DataExport:
@@ -2422,6 +2429,13 @@ func (ec *executionContext) marshalOArtifact2ᚕᚖgatehouseᚋgraphᚐArtifact�
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalOArtifact2ᚖgatehouseᚋgraphᚐArtifact(ctx context.Context, sel ast.SelectionSet, v *Artifact) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Artifact(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOJob2ᚖgatehouseᚋqueueᚐJob(ctx context.Context, sel ast.SelectionSet, v *queue.Job) graphql.Marshaler {

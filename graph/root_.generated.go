@@ -24,6 +24,7 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 type ResolverRoot interface {
 	AuditEvent() AuditEventResolver
 	Identity() IdentityResolver
+	ImageVariant() ImageVariantResolver
 	Job() JobResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
@@ -1157,6 +1158,120 @@ type RevokeTrustedDevicePayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/image.graphqls", Input: `extend type Mutation {
+  "Makes resized copies of an image in the background, turned upright and without its metadata and colour profile. Read are JPEG, PNG, GIF and WebP by their content, of at most 50 megapixels, 16384 pixels a side and 128 MiB; of an animated GIF or PNG the first frame."
+  processImage(
+    "The image and what to make of it."
+    input: ProcessImageInput!
+  ): ProcessImagePayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 600, seconds: 60)
+}
+
+"An image and what to make of it."
+input ProcessImageInput {
+  "The file, sent with a multipart request."
+  file: Upload!
+  "What to make: 1 to 20 variants, of 100 megapixels in all."
+  variants: [ImageVariantInput!]!
+  "How to run the job."
+  options: JobOptions
+}
+
+"One copy to make of an image. Without width and height it keeps the image's size."
+input ImageVariantInput {
+  "What to call it and its file: 1 to 60 letters a to z, digits, - and _, once a job; variant-1 and so on when left out."
+  name: String
+  "The width of the box that it goes into, 1 to 16384 pixels; open when left out."
+  width: Int
+  "The height of the box, 1 to 16384 pixels; open when left out."
+  height: Int
+  "How it goes into the box."
+  fit: ImageFit! = INSIDE
+  "Whether it may become larger than the image is."
+  enlarge: Boolean! = false
+  "What to write."
+  format: ImageTarget! = JPEG
+  "How good a JPEG is to be, 1 to 100; 82 when left out. A PNG has none."
+  quality: Int
+}
+
+"How an image goes into the box of a variant. Its aspect stays in all of them."
+enum ImageFit {
+  "As large as fits into the box; one side or both may be open."
+  INSIDE
+  "Fills the box; what stands out is cut off on both sides alike. A smaller image is cut to the aspect of the box, unless it may be enlarged."
+  COVER
+  "As INSIDE, in the middle of a canvas as large as the box: white in a JPEG, transparent in a PNG."
+  CONTAIN
+}
+
+"What an image can be written as."
+enum ImageTarget {
+  "Without transparency: what is transparent becomes white."
+  JPEG
+  "Without loss, and with transparency."
+  PNG
+}
+
+"What an image file is."
+enum ImageFormat {
+  "A JPEG, baseline or progressive."
+  JPEG
+  "A PNG."
+  PNG
+  "A GIF."
+  GIF
+  "A WebP, lossy or lossless."
+  WEBP
+}
+
+"What processImage did."
+type ProcessImagePayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend union JobResult = ImageSet
+
+"The copies that were made of an image."
+type ImageSet {
+  "What the file was."
+  original: ImageOriginal!
+  "The copies, in the order in which they were asked for."
+  variants: [ImageVariant!]!
+}
+
+"What an image file was."
+type ImageOriginal {
+  "The format, by the file's content."
+  format: ImageFormat!
+  "The width of the upright image, in pixels."
+  width: Int!
+  "The height of the upright image, in pixels."
+  height: Int!
+  "The size of the file, in bytes."
+  bytes: Long!
+  "The orientation that the file's EXIF names, 1 to 8, by which its variants were turned; 1 is upright."
+  orientation: Int!
+}
+
+"A copy of an image."
+type ImageVariant {
+  "What it is called."
+  name: String!
+  "What it was written as."
+  format: ImageTarget!
+  "Its width, in pixels."
+  width: Int!
+  "Its height, in pixels."
+  height: Int!
+  "The size of its file, in bytes."
+  bytes: Long!
+  "Its file; null once that has been deleted."
+  artifact: Artifact
+}
+`, BuiltIn: false},
 	{Name: "../schema/jobs.graphqls", Input: `extend type Mutation {
   "Reads a CSV of any size in the background: what its columns hold, which rows are bad, and a clean copy as JSON Lines. Give exactly one of file, text and url."
   processCsv(
@@ -2062,7 +2177,7 @@ type Job implements Node {
 
 "How far a job has come."
 type JobProgress {
-  "How much is done, in the unit of the kind: bytes for processCsv."
+  "How much is done, in the unit of the kind: bytes for processCsv, variants for processImage."
   done: Long!
   "How much there is in all; 0 when nobody knows."
   total: Long!
@@ -3076,6 +3191,40 @@ func (ec *executionContext) childFields_Identity(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type Identity", field.Name)
 }
 
+func (ec *executionContext) childFields_ImageOriginal(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "format":
+		return ec.fieldContext_ImageOriginal_format(ctx, field)
+	case "width":
+		return ec.fieldContext_ImageOriginal_width(ctx, field)
+	case "height":
+		return ec.fieldContext_ImageOriginal_height(ctx, field)
+	case "bytes":
+		return ec.fieldContext_ImageOriginal_bytes(ctx, field)
+	case "orientation":
+		return ec.fieldContext_ImageOriginal_orientation(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ImageOriginal", field.Name)
+}
+
+func (ec *executionContext) childFields_ImageVariant(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_ImageVariant_name(ctx, field)
+	case "format":
+		return ec.fieldContext_ImageVariant_format(ctx, field)
+	case "width":
+		return ec.fieldContext_ImageVariant_width(ctx, field)
+	case "height":
+		return ec.fieldContext_ImageVariant_height(ctx, field)
+	case "bytes":
+		return ec.fieldContext_ImageVariant_bytes(ctx, field)
+	case "artifact":
+		return ec.fieldContext_ImageVariant_artifact(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ImageVariant", field.Name)
+}
+
 func (ec *executionContext) childFields_ImpersonateUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "outcome":
@@ -3322,6 +3471,16 @@ func (ec *executionContext) childFields_ProcessCsvPayload(ctx context.Context, f
 		return ec.fieldContext_ProcessCsvPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProcessCsvPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessImagePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_ProcessImagePayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ProcessImagePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessImagePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RefreshIdentityProfilePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -32,7 +32,9 @@ type Parts struct {
 type Options struct {
 	// AllowPrivate lets jobs fetch from loopback, private and link-local addresses.
 	AllowPrivate bool
-	Now          func() time.Time // nil: time.Now
+	// ImageMemory is how many bytes all images that are worked on at once take together; 0: 768 MiB.
+	ImageMemory int64
+	Now         func() time.Time // nil: time.Now
 }
 
 // Kinds returns every kind that a deployment runs.
@@ -48,6 +50,7 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 	}
 	kinds := []queue.Definition{
 		processCSVs(newFetcher(o.AllowPrivate)),
+		processesImages(newImageMemory(o.ImageMemory)),
 		deliverMessages(parts.Ring, parts.Post, o.Now),
 		sendProofs(parts.Accounts),
 		exportsData(parts.Accounts, parts.Sections, o.Now),

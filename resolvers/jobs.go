@@ -100,12 +100,12 @@ func optionsOf(o *graph.JobOptions) queue.JobOptions {
 	return options
 }
 
-// resultOf reads what a job of kind has brought.
-func resultOf(kind string, raw json.RawMessage) (graph.JobResult, error) {
+// resultOf reads what j has brought.
+func resultOf(j *queue.Job, raw json.RawMessage) (graph.JobResult, error) {
 	if string(raw) == "null" { // of kinds that bring nothing, such as messages
 		return nil, nil
 	}
-	switch kind {
+	switch kind := j.Kind; kind {
 	case jobs.CSV.Name:
 		var s csvprofile.Summary
 		if err := json.Unmarshal(raw, &s); err != nil {
@@ -118,8 +118,14 @@ func resultOf(kind string, raw json.RawMessage) (graph.JobResult, error) {
 			return nil, fmt.Errorf("read result of %s: %w", kind, err)
 		}
 		return dataExport(e), nil
+	case jobs.Image.Name:
+		var s jobs.ImageSet
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return imageSet(j.ID, s), nil
 	}
-	return nil, fmt.Errorf("the result of kind %q has no type in the schema", kind)
+	return nil, fmt.Errorf("the result of kind %q has no type in the schema", j.Kind)
 }
 
 func csvSummary(s csvprofile.Summary) *graph.CSVSummary {

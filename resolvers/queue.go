@@ -158,16 +158,20 @@ func (r *jobResolver) Artifacts(ctx context.Context, obj *queue.Job) ([]*graph.A
 	if err != nil && !errors.Is(err, dataloaders.ErrMissing) {
 		return nil, err
 	}
-	until := r.Now().Add(linkLife).Truncate(time.Second)
 	all := make([]*graph.Artifact, len(files))
 	for i, f := range files {
-		id := string(f.ID)
-		all[i] = &graph.Artifact{
-			ID: id, Name: f.Name, MediaType: f.MediaType, Bytes: f.Bytes, Sha256: hex.EncodeToString(f.SHA256),
-			URL: r.PublicURL + "/artifacts/" + id + "?" + r.Signer.Sign(id, until), ExpiresAt: until,
-		}
+		all[i] = r.artifact(f)
 	}
 	return all, nil
+}
+
+// artifact returns a file with a fresh link to it. The caller may see its job.
+func (r *Resolver) artifact(f queue.File) *graph.Artifact {
+	id, until := string(f.ID), r.Now().Add(linkLife).Truncate(time.Second)
+	return &graph.Artifact{
+		ID: id, Name: f.Name, MediaType: f.MediaType, Bytes: f.Bytes, Sha256: hex.EncodeToString(f.SHA256),
+		URL: r.PublicURL + "/artifacts/" + id + "?" + r.Signer.Sign(id, until), ExpiresAt: until,
+	}
 }
 
 // Result costs no statement of its own for a job that a list has brought.
@@ -179,7 +183,7 @@ func (r *jobResolver) Result(ctx context.Context, obj *queue.Job) (graph.JobResu
 	if err != nil || raw == nil {
 		return nil, err
 	}
-	return resultOf(obj.Kind, raw)
+	return resultOf(obj, raw)
 }
 
 func (r *mutationResolver) CancelJob(ctx context.Context, input graph.CancelJobInput) (*graph.CancelJobPayload, error) {

@@ -47,6 +47,7 @@ type (
 	sessionResolver       struct{ *Resolver }
 	sessionTokensResolver struct{ *Resolver }
 	jobResolver           struct{ *Resolver }
+	imageVariantResolver  struct{ *Resolver }
 	identityResolver      struct{ *Resolver }
 	securityEventResolver struct{ *Resolver }
 	auditEventResolver    struct{ *Resolver }

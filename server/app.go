@@ -337,7 +337,7 @@ func (a *app) openQueue(workers int) (err error) {
 		Ring: a.secrets.ring, Post: a.post, Vault: a.secrets.vault,
 		Accounts: func() *account.Accounts { return a.accounts },
 		Sections: a.exportSections,
-	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch})
+	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch, ImageMemory: s.ImageMemoryBytes})
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
 		Workers: workers, Shutdown: s.ShutdownTimeout, Logger: a.logger,
 	})

@@ -59,6 +59,7 @@ type Settings struct {
 	PersistedQueries  string        `help:"A JSON file of allow-listed operations: hash to document." type:"path"`
 	PersistedOnly     bool          `help:"Run allow-listed operations only; needs persisted-queries."`
 	MaxUploadBytes    int64         `default:"2147483648" help:"The largest uploaded file, in bytes."`
+	ImageMemoryBytes  int64         `default:"805306368" help:"How much memory the images that jobs work on take together, in bytes; others wait."`
 	MaxSocketsPerIP   int           `name:"max-sockets-per-ip" default:"-1" help:"Open WebSockets and event streams of one IP address; -1: 200, and any number from this machine. 0: any number."`
 	AllowPrivateFetch bool          `help:"Let jobs fetch from loopback and private addresses."`
 	ShutdownTimeout   time.Duration `default:"20s" help:"How long jobs in hand may go on after the signal to stop."`
@@ -311,6 +312,9 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if s.MaxUploadBytes < 1<<20 {
 		refuse("max-upload-bytes is below 1 MiB")
 	}
+	if s.ImageMemoryBytes < 16<<20 {
+		refuse("image-memory-bytes is below 16 MiB: hardly an image would fit")
+	}
 }
 
 func isLoopback(addr string) bool {
@@ -377,6 +381,7 @@ func (s Settings) masked() []string {
 		"persisted-queries   " + s.PersistedQueries,
 		fmt.Sprintf("persisted-only      %t", s.PersistedOnly),
 		fmt.Sprintf("max-upload-bytes    %d", s.MaxUploadBytes),
+		fmt.Sprintf("image-memory-bytes  %d", s.ImageMemoryBytes),
 		fmt.Sprintf("max-sockets-per-ip  %d", s.MaxSocketsPerIP),
 		fmt.Sprintf("allow-private-fetch %t", s.AllowPrivateFetch),
 		fmt.Sprintf("shutdown-timeout    %v", s.ShutdownTimeout),
