@@ -13,7 +13,7 @@
 // [Queue.Run] starts and ends them, each in a file of its own: the writer (writer.go) commits what
 // waits in one transaction; the lease (lease.go) proves every second that this process lives; the
 // sweeper (sweeper.go) gives back the jobs of dead processes, releases jobs whose time has come to
-// the millisecond, pushes what was lost and deletes what has expired; the watchman (watchman.go) looks
+// the millisecond, fires schedules, pushes what was lost and deletes what has expired; the watchman (watchman.go) looks
 // after events that nobody told of; the workers (worker.go) do the work. A process that only enqueues
 // runs all but lease and workers.
 //
@@ -111,11 +111,13 @@ type Queue struct {
 	wake     chan struct{}          // tells the sweeper of an earlier moment
 	stopping chan struct{}          // closed once the workers are to end
 	vitals   *store.Query           // what the sweeper asks
+	due      *store.Query           // schedules whose moment has come
 	lanes    []laneOf               // of the kinds, in the order of vitals
 	watches  watches
 	news     news
 	strays   map[strayed]bool // as of the last beat; of the lease alone
 	next     atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
+	zones    zones
 	metrics  Metrics
 }
 
@@ -137,7 +139,7 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 			q.lanes = append(q.lanes, laneOf{queue, p})
 		}
 	}
-	q.vitals = vitalsOf(q.lanes)
+	q.vitals, q.due = vitalsOf(q.lanes, q.schedulable()), dueSchedules(q.schedulable())
 	q.writer = newWriter(q)
 	q.pushes = newEnqueuer(wire)
 	return q, nil
@@ -202,6 +204,17 @@ func (q *Queue) queues() []string {
 		if queue := q.kinds[name].Queue; !seen[queue] {
 			seen[queue] = true
 			names = append(names, queue)
+		}
+	}
+	return names
+}
+
+// schedulable lists the names of the kinds that schedules may start.
+func (q *Queue) schedulable() []string {
+	var names []string
+	for _, name := range q.order {
+		if q.kinds[name].Schedulable() {
+			names = append(names, name)
 		}
 	}
 	return names
