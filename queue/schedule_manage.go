@@ -134,7 +134,7 @@ func set[T any](value, to *T) {
 func (q *Queue) UpdateSchedule(ctx context.Context, by viewer.Viewer, id ScheduleID, c ScheduleChange) (*Schedule, error) {
 	var changed *Schedule
 	err := q.db.Update(ctx, func(tx *store.Tx) error {
-		s, err := q.ownedSchedule(ctx, tx, lockSchedule, by, id, viewer.ManageJobs)
+		s, err := q.ownedScheduleTx(ctx, tx, by, id)
 		if err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (q *Queue) UpdateSchedule(ctx context.Context, by viewer.Viewer, id Schedul
 // on. Faults: UNAUTHENTICATED, NOT_FOUND.
 func (q *Queue) DeleteSchedule(ctx context.Context, by viewer.Viewer, id ScheduleID) error {
 	err := q.db.Update(ctx, func(tx *store.Tx) error {
-		if _, err := q.ownedSchedule(ctx, tx, lockSchedule, by, id, viewer.ManageJobs); err != nil {
+		if _, err := q.ownedScheduleTx(ctx, tx, by, id); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, deleteSchedule, id)
@@ -186,21 +186,31 @@ func (q *Queue) DeleteSchedule(ctx context.Context, by viewer.Viewer, id Schedul
 	return nil
 }
 
-// Schedule returns the schedule; NOT_FOUND when there is none or by may not see it.
-func (q *Queue) Schedule(ctx context.Context, by viewer.Viewer, id ScheduleID) (*Schedule, error) {
-	return q.ownedSchedule(ctx, q.db, selectSchedule, by, id, viewer.ReadJobs)
+// SchedulesByIDs returns those of ids that by may see.
+func (q *Queue) SchedulesByIDs(ctx context.Context, by viewer.Viewer, ids []ScheduleID) (map[ScheduleID]*Schedule, error) {
+	schedules, err := store.Many(ctx, q.db, selectSchedules, scanSchedule, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read schedules: %w", err)
+	}
+	found := make(map[ScheduleID]*Schedule, len(schedules))
+	for _, s := range schedules {
+		if by.Owns(s.Owner, viewer.ReadJobs) {
+			found[s.ID] = s
+		}
+	}
+	return found, nil
 }
 
-// ownedSchedule returns the schedule if by may do scope to it.
-func (q *Queue) ownedSchedule(ctx context.Context, r store.Reader, find *store.Query, by viewer.Viewer, id ScheduleID, scope viewer.Scope) (*Schedule, error) {
+// ownedScheduleTx locks the schedule and returns it if by may change it.
+func (q *Queue) ownedScheduleTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, id ScheduleID) (*Schedule, error) {
 	if err := by.SignedIn(); err != nil {
 		return nil, err
 	}
 	if !store.ValidID("sch", string(id)) {
 		return nil, fault.Missing("schedule")
 	}
-	s, err := store.One(ctx, r, find, scanSchedule, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !by.Owns(s.Owner, scope) {
+	s, err := store.One(ctx, tx, lockSchedule, scanSchedule, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !by.Owns(s.Owner, viewer.ManageJobs) {
 		return nil, fault.Missing("schedule")
 	}
 	if err != nil {
@@ -217,8 +227,8 @@ type ScheduleFilter struct {
 }
 
 // Schedules returns a page of the schedules that f chooses, newest first: of by's own, or of everybody's
-// for those who may read their jobs. Faults: those of [Queue.List].
-func (q *Queue) Schedules(ctx context.Context, by viewer.Viewer, f ScheduleFilter, w page.Window) (page.Page[*Schedule], error) {
+// for those who may read their jobs. Without count its Total is 0. Faults: those of [Queue.List].
+func (q *Queue) Schedules(ctx context.Context, by viewer.Viewer, f ScheduleFilter, w page.Window, count bool) (page.Page[*Schedule], error) {
 	none := page.Page[*Schedule]{}
 	narrowed, _, err := q.allowed(by, Filter{Owner: f.Owner, Kinds: f.Kinds}, Order{})
 	if err != nil {
@@ -229,12 +239,13 @@ func (q *Queue) Schedules(ctx context.Context, by viewer.Viewer, f ScheduleFilte
 		rows  []*Schedule
 		total int
 	)
-	err = q.db.View(ctx, func(tx *store.Tx) (err error) {
+	err = q.reading(ctx, !count, func(r store.Reader) (err error) {
 		list, listArgs, counted, countArgs := schedulesOf(f, w)
-		if rows, err = store.All(ctx, tx, list, scanSchedule, listArgs...); err != nil {
+		rows, err = store.All(ctx, r, list, scanSchedule, listArgs...)
+		if err != nil || !count {
 			return err
 		}
-		total, err = store.One(ctx, tx, counted, store.Value[int], countArgs...)
+		total, err = store.One(ctx, r, counted, store.Value[int], countArgs...)
 		return err
 	})
 	if err != nil {

@@ -27,8 +27,8 @@ var (
 	insertSchedule = store.SQL(`INSERT INTO schedules (id, owner_id, name, kind, arguments, cron, time_zone, catch_up, catch_up_most,
 			overlap, paused, priority, max_attempts, created_at, updated_at, next_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
-	selectSchedule = store.SQL(`SELECT ` + scheduleColumns + ` FROM schedules WHERE id = ?`)
-	lockSchedule   = store.SQL(`SELECT `+scheduleColumns+` FROM schedules WHERE id = ?`).
+	selectSchedules = store.SQL(`SELECT ` + scheduleColumns + ` FROM schedules WHERE id IN (?*)`)
+	lockSchedule    = store.SQL(`SELECT `+scheduleColumns+` FROM schedules WHERE id = ?`).
 			On(store.Postgres, `SELECT `+scheduleColumns+` FROM schedules WHERE id = ? FOR UPDATE`)
 	selectSchedulesOf = store.SQL(`SELECT ` + scheduleColumns + ` FROM schedules WHERE owner_id = ? ORDER BY id`)
 	updateSchedule    = store.SQL(`UPDATE schedules SET name = ?, arguments = ?, cron = ?, time_zone = ?, catch_up = ?, catch_up_most = ?,

@@ -47,6 +47,7 @@ type (
 	sessionResolver       struct{ *Resolver }
 	sessionTokensResolver struct{ *Resolver }
 	jobResolver           struct{ *Resolver }
+	scheduleResolver      struct{ *Resolver }
 	identityResolver      struct{ *Resolver }
 	securityEventResolver struct{ *Resolver }
 	auditEventResolver    struct{ *Resolver }
