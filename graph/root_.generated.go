@@ -2449,7 +2449,7 @@ type Schedule implements Node {
   priority: JobPriority!
   "How often a worker begins a job at the most; null: as the kind says."
   maxAttempts: Int
-  "The next moments, soonest first; none while it is paused, and none more than 41 years after the first."
+  "The next moments, soonest first; none while it is paused, and none more than 41 years after the first. Where the server has no data of the time zone, the first alone."
   nextRuns(
     "How many, 1 to 20."
     first: Int! = 5

@@ -64,7 +64,8 @@ type Options struct {
 	Grace    time.Duration // how long a handler may take to return after its context ended; 0: 10 s
 	Shutdown time.Duration // how long jobs may go on after Run's context ended; 0: 20 s
 	Logger   *slog.Logger
-	Now      func() time.Time // for checks of input; all else goes by the database's clock
+	Now      func() time.Time                          // for checks of input; all else goes by the database's clock
+	Zone     func(name string) (*time.Location, error) // of the IANA database; nil: time.LoadLocation
 }
 
 func (o Options) withDefaults() Options {
@@ -88,6 +89,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Zone == nil {
+		o.Zone = time.LoadLocation
 	}
 	return o
 }
@@ -118,6 +122,7 @@ type Queue struct {
 	strays   map[strayed]bool // as of the last beat; of the lease alone
 	next     atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
 	zones    zones
+	left     []string // zones whose schedules are left to other servers; the sweeper's alone
 	metrics  Metrics
 }
 
@@ -139,7 +144,8 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 			q.lanes = append(q.lanes, laneOf{queue, p})
 		}
 	}
-	q.vitals, q.due = vitalsOf(q.lanes, q.schedulable()), dueSchedules(q.schedulable())
+	q.zones.read = q.options.Zone
+	q.ask()
 	q.writer = newWriter(q)
 	q.pushes = newEnqueuer(wire)
 	return q, nil
@@ -149,6 +155,9 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 // new job, lets those in hand go on for Options.Shutdown, hands the rest back with their attempt
 // refunded, and returns once the last goroutine has.
 func (q *Queue) Run(ctx context.Context) error {
+	if !q.zones.present() {
+		q.options.Logger.WarnContext(ctx, "this machine has no time zone data: schedules of every zone but UTC are left to other servers")
+	}
 	// The machinery outlives the workers: they still write while they end.
 	under, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -2,9 +2,6 @@ package queue
 
 import (
 	"encoding/json"
-	"errors"
-	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -138,47 +135,24 @@ func (q *Queue) timing(s *Schedule) (timing, error) {
 }
 
 // NextRuns returns the next n moments of s, 1 to 20; fewer when they lie more than 41 years after the
-// first, and none while it is paused. Fault: BAD_USER_INPUT.
+// first, that one alone where its zone cannot be read, and none while it is paused. Fault: BAD_USER_INPUT.
 func (q *Queue) NextRuns(s *Schedule, n int) ([]time.Time, error) {
 	if n < 1 || n > maxNextRuns {
 		return nil, fault.New(fault.BadUserInput, "", "Ask for 1 to 20 moments.")
 	}
 	moments := []time.Time{}
+	if s.NextAt.IsZero() {
+		return moments, nil
+	}
 	when, err := q.timing(s)
 	if err != nil {
-		return moments, nil // written by a program that knew more
+		return append(moments, s.NextAt.UTC()), nil
 	}
 	end := s.NextAt.AddDate(maxNextYears, 0, 0)
 	for at := s.NextAt; !at.IsZero() && at.Before(end) && len(moments) < n; at = when.next(at) {
 		moments = append(moments, at.UTC())
 	}
 	return moments, nil
-}
-
-// zones keeps the time zones that were asked for; there are some 600.
-type zones struct{ byName sync.Map }
-
-// load returns the zone of the IANA database with this name. Fault about timeZone.
-func (z *zones) load(name string) (*time.Location, error) {
-	if kept, ok := z.byName.Load(name); ok {
-		return kept.(*time.Location), nil
-	}
-	zone, err := loadZone(name)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "timeZone", "The time zone is a name of the IANA database, such as Europe/Berlin or UTC.").With(err)
-	}
-	z.byName.Store(name, zone)
-	return zone, nil
-}
-
-// loadZone refuses what depends on the machine: its own zone, and zones that count leap seconds.
-func loadZone(name string) (*time.Location, error) {
-	first, _, _ := strings.Cut(name, "/")
-	switch strings.ToLower(first) {
-	case "", "local", "localtime", "posix", "posixrules", "right":
-		return nil, errors.New("no name of the IANA database")
-	}
-	return time.LoadLocation(name)
 }
 
 // check returns a fault unless by may have s started, and the kind takes its arguments.

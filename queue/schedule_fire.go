@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gatehouse/internal/fault"
@@ -38,6 +39,7 @@ func (q *Queue) fire(ctx context.Context) error {
 			}
 			return nil
 		})
+		q.leave(ctx, due)
 		if err != nil || len(due) < firedAtOnce {
 			return err
 		}
@@ -64,9 +66,13 @@ func (q *Queue) fireTx(ctx context.Context, tx *store.Tx, s dueSchedule, changes
 	return err
 }
 
-// passTx does what is to be done for the moments that have come, and finds the next one.
+// passTx does what is to be done for the moments that have come, and finds the next one. Where the zone cannot
+// be read they are left as they are.
 func (q *Queue) passTx(ctx context.Context, tx *store.Tx, s *dueSchedule, changes *changes) error {
 	when, err := q.timing(s.Schedule)
+	if errors.Is(err, errUnread) {
+		return nil
+	}
 	if err != nil { // it was written by a program that knew more
 		s.Last, s.NextAt = refusedRun(s.NextAt, err), time.Time{}
 		return nil

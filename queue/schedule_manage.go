@@ -76,13 +76,31 @@ func scheduleRoomTx(ctx context.Context, tx *store.Tx, owner viewer.UserID) erro
 	return nil
 }
 
+// replan sets the next moment of s after its change from before. It is not asked for its zone when it
+// keeps its times or goes to rest.
+func (q *Queue) replan(s, before *Schedule) error {
+	if s.Cron != before.Cron || s.TimeZone != before.TimeZone || before.Paused && !s.Paused {
+		when, err := q.timing(s)
+		if err != nil {
+			return err
+		}
+		s.plan(when, s.UpdatedAt)
+	}
+	if s.Paused {
+		s.rest()
+	}
+	return nil
+}
+
 // plan sets the next moment after now. What was held back when s was paused is passed over.
 func (s *Schedule) plan(when timing, now time.Time) {
 	s.NextAt = when.next(now)
 	if s.Paused {
-		s.NextAt, s.HeldAt = time.Time{}, time.Time{}
+		s.rest()
 	}
 }
+
+func (s *Schedule) rest() { s.NextAt, s.HeldAt = time.Time{}, time.Time{} }
 
 // lookForSchedule lets the sweeper look no later than at the next moment.
 func (q *Queue) lookForSchedule(s *Schedule) {
@@ -148,15 +166,11 @@ func (q *Queue) UpdateSchedule(ctx context.Context, by viewer.Viewer, id Schedul
 				return err
 			}
 		}
-		when, err := q.timing(s)
-		if err != nil {
-			return err
-		}
 		if s.UpdatedAt, err = store.One(ctx, tx, selectNow, scanMoment); err != nil {
 			return err
 		}
-		if s.Cron != before.Cron || s.TimeZone != before.TimeZone || s.Paused != before.Paused {
-			s.plan(when, s.UpdatedAt)
+		if err := q.replan(s, &before); err != nil {
+			return err
 		}
 		changed = s
 		_, err = tx.Exec(ctx, updateSchedule, s.Name, string(s.Arguments), s.Cron, s.TimeZone, s.CatchUp, s.CatchUpMost, s.Overlap,

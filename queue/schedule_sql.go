@@ -40,26 +40,35 @@ var (
 	deleteSchedulesOf = store.SQL(`DELETE FROM schedules WHERE owner_id = ?`)
 )
 
-// ofKinds is true of schedules that this program can fire: another may know more kinds.
-func ofKinds(kinds []string) string {
+// oursOf is true of schedules that this process can fire: another may know more kinds, and have the data of
+// zones that this one has left.
+func oursOf(kinds, left []string) string {
 	if len(kinds) == 0 {
 		return "FALSE"
 	}
-	names := make([]string, len(kinds))
-	for i, kind := range kinds {
-		names[i] = quoted(kind)
+	ours := "kind IN " + literals(kinds)
+	if len(left) > 0 {
+		ours += " AND time_zone NOT IN " + literals(left)
 	}
-	return "kind IN (" + strings.Join(names, ", ") + ")"
+	return ours
 }
 
-// quoted returns text as a literal; it is a name of ours.
+func literals(texts []string) string {
+	quotes := make([]string, len(texts))
+	for i, text := range texts {
+		quotes[i] = quoted(text)
+	}
+	return "(" + strings.Join(quotes, ", ") + ")"
+}
+
+// quoted returns text as a literal; it is a name of ours or like [zoneName].
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // dueSchedules returns the statement for scanDue: it locks what is due.
-func dueSchedules(kinds []string) *store.Query {
+func dueSchedules(ours string) *store.Query {
 	text := `SELECT ` + scheduleColumns + `, {now}, status, roles, ` + busy + `
 		FROM schedules JOIN principals ON user_id = owner_id
-		WHERE (next_at <= {now} OR ` + released + `) AND ` + ofKinds(kinds) + `
+		WHERE (next_at <= {now} OR ` + released + `) AND ` + ours + `
 		ORDER BY next_at, id LIMIT ` + strconv.Itoa(firedAtOnce)
 	return store.SQL(text).On(store.Postgres, text+` FOR UPDATE OF schedules SKIP LOCKED`)
 }

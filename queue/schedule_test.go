@@ -374,7 +374,7 @@ func TestAScheduleThatCannotBeIsRefusedByField(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	for _, zone := range []string{"", "../../etc/passwd", "/etc/passwd", "right/Europe/Berlin", "posixrules", "localtime", "local", "Mars/Olympus"} {
+	for _, zone := range []string{"", "../../etc/passwd", "/etc/passwd", "right/Europe/Berlin", "posixrules", "localtime", "local", "Mars/Olympus", "Europe//Berlin", "Europe/./Berlin", "Europe/Berlin/"} {
 		s := yearly("record")
 		s.TimeZone = zone
 		if _, err := p.CreateSchedule(t.Context(), ada, s); !fault.Is(err, fault.Invalid) {
