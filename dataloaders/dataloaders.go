@@ -23,6 +23,7 @@ import (
 type Loaders struct {
 	users    company[viewer.UserID]
 	jobs     company[queue.ID]
+	started  company[queue.ID]
 	sessions company[viewer.SessionID]
 
 	Users           Loader[viewer.UserID, account.User] // whoever may see them
@@ -40,6 +41,7 @@ type Loaders struct {
 	Artifacts Loader[queue.ID, []queue.File]    // likewise
 
 	Session Loader[viewer.SessionID, session.Session]
+	LastJob Loader[queue.ID, *queue.Job] // of a schedule
 }
 
 // MeetUsers says that the fields of these accounts may be asked for; "" is nobody.
@@ -47,6 +49,14 @@ func (l *Loaders) MeetUsers(ids ...viewer.UserID) { l.users.meet(ids) }
 
 // MeetJobs says that the fields of these jobs may be asked for.
 func (l *Loaders) MeetJobs(ids ...queue.ID) { l.jobs.meet(ids) }
+
+// MeetSchedules says that the fields of these schedules may be asked for.
+func (l *Loaders) MeetSchedules(schedules ...*queue.Schedule) {
+	for _, s := range schedules {
+		l.MeetUsers(s.Owner)
+		l.started.meet([]queue.ID{s.LastJob})
+	}
+}
 
 // MeetSessions says that these sessions may be asked for; "" is none.
 func (l *Loaders) MeetSessions(ids ...viewer.SessionID) { l.sessions.meet(ids) }
@@ -77,7 +87,20 @@ func (s *Source) loaders() *Loaders {
 	l.Attempts.from(&l.jobs, s.queue.Attempts)
 	l.Artifacts.from(&l.jobs, s.queue.Artifacts)
 	l.Session.from(&l.sessions, asViewer(s.sessions.ByIDs))
+	l.LastJob.from(&l.started, l.meeting(asViewer(s.queue.ByIDs)))
 	return l
+}
+
+// meeting is read, and names the jobs that it brings, and their owners, as company.
+func (l *Loaders) meeting(read fetch[queue.ID, *queue.Job]) fetch[queue.ID, *queue.Job] {
+	return func(ctx context.Context, ids []queue.ID) (map[queue.ID]*queue.Job, error) {
+		jobs, err := read(ctx, ids)
+		for _, j := range jobs {
+			l.MeetJobs(j.ID)
+			l.MeetUsers(j.Owner)
+		}
+		return jobs, err
+	}
 }
 
 // asViewer is read on behalf of the viewer of the context.

@@ -262,6 +262,40 @@ type CreateAPIKeyPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// A new schedule.
+type CreateScheduleInput struct {
+	// What to call it, 1 to 100 characters.
+	Name string `json:"name"`
+	// The kind of its jobs, one that is schedulable; see jobKinds.
+	Kind string `json:"kind"`
+	// What the jobs are asked to do: the input of the kind's mutation without files and options, at most 64 KiB. It is shown to its owner and to admins.
+	Arguments json.RawMessage `json:"arguments"`
+	// When: minute, hour, day of month, month and day of week, as crontab has them, with L, MON#2 and FRIL; or @yearly, @monthly, @weekly, @daily, @hourly. A time that is skipped when clocks change comes right after, one that is shown twice comes once, unless every hour is meant.
+	Cron string `json:"cron"`
+	// The IANA time zone whose clock is meant, e.g. Europe/Berlin.
+	TimeZone string `json:"timeZone"`
+	// What becomes of missed moments.
+	CatchUp queue.CatchUp `json:"catchUp"`
+	// How many of the newest missed moments ALL catches up on, 1 to 24.
+	CatchUpMost int `json:"catchUpMost"`
+	// What becomes of a moment at which the last job has not ended.
+	Overlap queue.Overlap `json:"overlap"`
+	// Whether it rests until it is resumed.
+	Paused bool `json:"paused"`
+	// How urgent its jobs are.
+	Priority queue.Priority `json:"priority"`
+	// How often a worker begins a job at the most, 1 to 25; as the kind says when left out.
+	MaxAttempts *int `json:"maxAttempts,omitempty"`
+}
+
+// What createSchedule did.
+type CreateSchedulePayload struct {
+	// The schedule; null when refused.
+	Schedule *queue.Schedule `json:"schedule,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // A new service account.
 type CreateServiceAccountInput struct {
 	// What it is for, 1 to 100 characters.
@@ -369,6 +403,20 @@ type DeleteJobInput struct {
 // What deleteJob did.
 type DeleteJobPayload struct {
 	// The id of the deleted job; null when refused.
+	DeletedID *string `json:"deletedId,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which schedule to delete.
+type DeleteScheduleInput struct {
+	// The schedule's id.
+	ID string `json:"id"`
+}
+
+// What deleteSchedule did.
+type DeleteSchedulePayload struct {
+	// The id of the deleted schedule; null when refused.
 	DeletedID *string `json:"deletedId,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
@@ -636,6 +684,8 @@ type JobKind struct {
 	Paused bool `json:"paused"`
 	// How many may run at once over all servers; null: as many as there are workers.
 	MaxRunning *int `json:"maxRunning,omitempty"`
+	// Whether createSchedule takes the kind.
+	Schedulable bool `json:"schedulable"`
 }
 
 // How a job is to be run.
@@ -1084,6 +1134,36 @@ type RotateServiceAccountSecretPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// A list of schedules.
+type ScheduleConnection struct {
+	// The entries with their cursors.
+	Edges []*ScheduleEdge `json:"edges"`
+	// The entries alone.
+	Nodes []*queue.Schedule `json:"nodes"`
+	// Where this page stands.
+	PageInfo *PageInfo `json:"pageInfo"`
+	// How many schedules match in all.
+	TotalCount int `json:"totalCount"`
+}
+
+// One entry of a list of schedules.
+type ScheduleEdge struct {
+	// The entry's place in the list.
+	Cursor string `json:"cursor"`
+	// The schedule.
+	Node *queue.Schedule `json:"node"`
+}
+
+// Which schedules. What is left out does not matter.
+type ScheduleFilter struct {
+	// Of this account; only admins may name another's.
+	OwnerID *string `json:"ownerId,omitempty"`
+	// Of one of these kinds.
+	Kinds []string `json:"kinds,omitempty"`
+	// Those that rest, or those that do not.
+	Paused *bool `json:"paused,omitempty"`
+}
+
 // A list of security events.
 type SecurityEventConnection struct {
 	// The entries with their cursors.
@@ -1339,6 +1419,40 @@ type UpdateProfileInput struct {
 type UpdateProfilePayload struct {
 	// The account; null when refused.
 	User *account.User `json:"user,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// What to change of a schedule. What is left out stays.
+type UpdateScheduleInput struct {
+	// The schedule's id.
+	ID string `json:"id"`
+	// What to call it, 1 to 100 characters.
+	Name *string `json:"name,omitempty"`
+	// What the jobs are asked to do, as for createSchedule.
+	Arguments json.RawMessage `json:"arguments,omitempty"`
+	// When, as for createSchedule.
+	Cron *string `json:"cron,omitempty"`
+	// The IANA time zone whose clock is meant.
+	TimeZone *string `json:"timeZone,omitempty"`
+	// What becomes of missed moments.
+	CatchUp *queue.CatchUp `json:"catchUp,omitempty"`
+	// How many of the newest missed moments ALL catches up on, 1 to 24.
+	CatchUpMost *int `json:"catchUpMost,omitempty"`
+	// What becomes of a moment at which the last job has not ended.
+	Overlap *queue.Overlap `json:"overlap,omitempty"`
+	// Whether it rests.
+	Paused *bool `json:"paused,omitempty"`
+	// How urgent its jobs are.
+	Priority *queue.Priority `json:"priority,omitempty"`
+	// How often a worker begins a job at the most, 1 to 25; 0 leaves it to the kind.
+	MaxAttempts *int `json:"maxAttempts,omitempty"`
+}
+
+// What updateSchedule did.
+type UpdateSchedulePayload struct {
+	// The schedule; null when refused.
+	Schedule *queue.Schedule `json:"schedule,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }

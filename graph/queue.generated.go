@@ -799,6 +799,13 @@ func (ec *executionContext) fieldContext_JobKind_maxRunning(_ context.Context, f
 	return graphql.NewScalarFieldContext("JobKind", field, false, false, "Int")
 }
 
+func (ec *executionContext) _JobKind_schedulable(ctx context.Context, field graphql.CollectedField, obj *JobKind) (ret graphql.Marshaler) {
+	return ec.marshalNBoolean2bool(ctx, field.Selections, obj.Schedulable)
+}
+func (ec *executionContext) fieldContext_JobKind_schedulable(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("JobKind", field, false, false, "Boolean")
+}
+
 func (ec *executionContext) _JobProgress_done(ctx context.Context, field graphql.CollectedField, obj *queue.Progress) (ret graphql.Marshaler) {
 	return ec.marshalNLong2int64(ctx, field.Selections, obj.Done)
 }
@@ -1914,6 +1921,11 @@ func (ec *executionContext) _JobKind(ctx context.Context, sel ast.SelectionSet, 
 		case "maxRunning":
 			out.Values[i] = ec._JobKind_maxRunning(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "schedulable":
+			out.Values[i] = ec._JobKind_schedulable(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:

@@ -28,6 +28,7 @@ type ResolverRoot interface {
 	Job() JobResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
+	Schedule() ScheduleResolver
 	SecurityEvent() SecurityEventResolver
 	Session() SessionResolver
 	SessionTokens() SessionTokensResolver
@@ -2501,6 +2502,246 @@ type SetKindLimitPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/schedule.graphqls", Input: `"What becomes of moments that were missed: no server was there for more than a minute."
+enum ScheduleCatchUp {
+  "They are passed over."
+  SKIP
+  "One job is started for the newest of them."
+  LAST
+  "A job is started for each of the newest, at most catchUpMost."
+  ALL
+}
+
+"What becomes of a moment at which the schedule's last job has not ended."
+enum ScheduleOverlap {
+  "A job is started beside it."
+  ALLOW
+  "The moment is passed over."
+  SKIP
+  "One job is held back and started within a second of the last one's end; further moments are passed over."
+  QUEUE_ONE
+}
+
+"What became of a moment of a schedule."
+enum ScheduleOutcome {
+  "A job was started."
+  STARTED
+  "The job waits for the end of the one before it."
+  HELD_BACK
+  "Passed over: the job before it had not ended."
+  OVERLAPPED
+  "Passed over: no server was there."
+  MISSED
+  "Passed over: the job could not be started. The message tells why."
+  REFUSED
+  "Passed over: the owner's account was disabled or might not start the kind."
+  NOT_ALLOWED
+}
+
+"A job of one kind that is started again and again: one for each moment in the whole deployment, never early."
+type Schedule implements Node {
+  "The schedule's id, sch_…."
+  id: ID!
+  "What its owner calls it."
+  name: String!
+  "The kind of its jobs."
+  kind: String!
+  "What the jobs are asked to do, as the input of the kind's mutation."
+  arguments: JSON!
+  "When: minute, hour, day of month, month and day of week, as crontab has them."
+  cron: String!
+  "The IANA time zone whose clock is meant."
+  timeZone: String!
+  "What becomes of missed moments."
+  catchUp: ScheduleCatchUp!
+  "How many of the newest missed moments ALL catches up on."
+  catchUpMost: Int!
+  "What becomes of a moment at which the last job has not ended."
+  overlap: ScheduleOverlap!
+  "Whether it rests."
+  paused: Boolean!
+  "How urgent its jobs are."
+  priority: JobPriority!
+  "How often a worker begins a job at the most; null: as the kind says."
+  maxAttempts: Int
+  "The next moments, soonest first; none while it is paused, and none more than 41 years after the first. Where the server has no data of the time zone, the first alone."
+  nextRuns(
+    "How many, 1 to 20."
+    first: Int! = 5
+  ): [Time!]!
+  "What became of the newest moment; null before the first."
+  lastRun: ScheduleRun
+  "The newest job that was started; null when there is none, or it was deleted."
+  lastJob: Job
+  "Whose it is, and whose its jobs are."
+  owner: User
+  "When it was made."
+  createdAt: Time!
+  "When it was last changed."
+  updatedAt: Time!
+}
+
+"What became of one moment of a schedule."
+type ScheduleRun {
+  "The moment."
+  moment: Time!
+  "What became of it."
+  outcome: ScheduleOutcome!
+  "Why a job could not be started; null otherwise."
+  message: String
+}
+
+"A list of schedules."
+type ScheduleConnection {
+  "The entries with their cursors."
+  edges: [ScheduleEdge!]!
+  "The entries alone."
+  nodes: [Schedule!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+  "How many schedules match in all."
+  totalCount: Int!
+}
+
+"One entry of a list of schedules."
+type ScheduleEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The schedule."
+  node: Schedule!
+}
+
+"Which schedules. What is left out does not matter."
+input ScheduleFilter {
+  "Of this account; only admins may name another's."
+  ownerId: ID
+  "Of one of these kinds."
+  kinds: [String!]
+  "Those that rest, or those that do not."
+  paused: Boolean
+}
+
+extend type JobKind {
+  "Whether createSchedule takes the kind."
+  schedulable: Boolean!
+}
+
+extend type Query {
+  "The caller's schedules, newest first; everybody's for admins."
+  schedules(
+    "Which schedules; all when left out."
+    filter: ScheduleFilter
+    "How many from the start of the list, 1 to 100; 20 when neither first nor last is given."
+    first: Int
+    "Only what follows this cursor."
+    after: String
+    "How many from the end of the list, 1 to 100."
+    last: Int
+    "Only what precedes this cursor."
+    before: String
+  ): ScheduleConnection! @auth
+}
+
+extend type Mutation {
+  "Has jobs of one kind started again and again. A service account has no schedules of its own."
+  createSchedule(
+    "The schedule."
+    input: CreateScheduleInput!
+  ): CreateSchedulePayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 60)
+  "Changes a schedule. When its times change, or it is resumed, the next moment is the next one from now. Admins may pause and resume anybody's."
+  updateSchedule(
+    "Which schedule, and what to change."
+    input: UpdateScheduleInput!
+  ): UpdateSchedulePayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 60)
+  "Deletes a schedule. Jobs that it has started go on."
+  deleteSchedule(
+    "Which schedule."
+    input: DeleteScheduleInput!
+  ): DeleteSchedulePayload! @auth @hasScope(scope: "jobs:run")
+}
+
+"A new schedule."
+input CreateScheduleInput {
+  "What to call it, 1 to 100 characters."
+  name: String!
+  "The kind of its jobs, one that is schedulable; see jobKinds."
+  kind: String!
+  "What the jobs are asked to do: the input of the kind's mutation without files and options, at most 64 KiB. It is shown to its owner and to admins."
+  arguments: JSON!
+  "When: minute, hour, day of month, month and day of week, as crontab has them, with L, MON#2 and FRIL; or @yearly, @monthly, @weekly, @daily, @hourly. A time that is skipped when clocks change comes right after, one that is shown twice comes once, unless every hour is meant."
+  cron: String!
+  "The IANA time zone whose clock is meant, e.g. Europe/Berlin."
+  timeZone: String! = "UTC"
+  "What becomes of missed moments."
+  catchUp: ScheduleCatchUp! = LAST
+  "How many of the newest missed moments ALL catches up on, 1 to 24."
+  catchUpMost: Int! = 10
+  "What becomes of a moment at which the last job has not ended."
+  overlap: ScheduleOverlap! = SKIP
+  "Whether it rests until it is resumed."
+  paused: Boolean! = false
+  "How urgent its jobs are."
+  priority: JobPriority! = NORMAL
+  "How often a worker begins a job at the most, 1 to 25; as the kind says when left out."
+  maxAttempts: Int
+}
+
+"What createSchedule did."
+type CreateSchedulePayload {
+  "The schedule; null when refused."
+  schedule: Schedule
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"What to change of a schedule. What is left out stays."
+input UpdateScheduleInput {
+  "The schedule's id."
+  id: ID!
+  "What to call it, 1 to 100 characters."
+  name: String
+  "What the jobs are asked to do, as for createSchedule."
+  arguments: JSON
+  "When, as for createSchedule."
+  cron: String
+  "The IANA time zone whose clock is meant."
+  timeZone: String
+  "What becomes of missed moments."
+  catchUp: ScheduleCatchUp
+  "How many of the newest missed moments ALL catches up on, 1 to 24."
+  catchUpMost: Int
+  "What becomes of a moment at which the last job has not ended."
+  overlap: ScheduleOverlap
+  "Whether it rests."
+  paused: Boolean
+  "How urgent its jobs are."
+  priority: JobPriority
+  "How often a worker begins a job at the most, 1 to 25; 0 leaves it to the kind."
+  maxAttempts: Int
+}
+
+"What updateSchedule did."
+type UpdateSchedulePayload {
+  "The schedule; null when refused."
+  schedule: Schedule
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which schedule to delete."
+input DeleteScheduleInput {
+  "The schedule's id."
+  id: ID!
+}
+
+"What deleteSchedule did."
+type DeleteSchedulePayload {
+  "The id of the deleted schedule; null when refused."
+  deletedId: ID
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
 	{Name: "../schema/security.graphqls", Input: `"One thing that happened to the safety of one's account."
 type SecurityEvent implements Node {
   "The event's id, evt_…; ids sort by time."
@@ -2993,6 +3234,16 @@ func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type CreateApiKeyPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateSchedulePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "schedule":
+		return ec.fieldContext_CreateSchedulePayload_schedule(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateSchedulePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateSchedulePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateServiceAccountPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "serviceAccount":
@@ -3065,6 +3316,16 @@ func (ec *executionContext) childFields_DeleteJobPayload(ctx context.Context, fi
 		return ec.fieldContext_DeleteJobPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteJobPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DeleteSchedulePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedId":
+		return ec.fieldContext_DeleteSchedulePayload_deletedId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeleteSchedulePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteSchedulePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DeleteServiceAccountPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3365,6 +3626,8 @@ func (ec *executionContext) childFields_JobKind(ctx context.Context, field graph
 		return ec.fieldContext_JobKind_paused(ctx, field)
 	case "maxRunning":
 		return ec.fieldContext_JobKind_maxRunning(ctx, field)
+	case "schedulable":
+		return ec.fieldContext_JobKind_schedulable(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type JobKind", field.Name)
 }
@@ -3697,6 +3960,84 @@ func (ec *executionContext) childFields_RotateServiceAccountSecretPayload(ctx co
 	return nil, fmt.Errorf("no field named %q was found under type RotateServiceAccountSecretPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Schedule(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Schedule_id(ctx, field)
+	case "name":
+		return ec.fieldContext_Schedule_name(ctx, field)
+	case "kind":
+		return ec.fieldContext_Schedule_kind(ctx, field)
+	case "arguments":
+		return ec.fieldContext_Schedule_arguments(ctx, field)
+	case "cron":
+		return ec.fieldContext_Schedule_cron(ctx, field)
+	case "timeZone":
+		return ec.fieldContext_Schedule_timeZone(ctx, field)
+	case "catchUp":
+		return ec.fieldContext_Schedule_catchUp(ctx, field)
+	case "catchUpMost":
+		return ec.fieldContext_Schedule_catchUpMost(ctx, field)
+	case "overlap":
+		return ec.fieldContext_Schedule_overlap(ctx, field)
+	case "paused":
+		return ec.fieldContext_Schedule_paused(ctx, field)
+	case "priority":
+		return ec.fieldContext_Schedule_priority(ctx, field)
+	case "maxAttempts":
+		return ec.fieldContext_Schedule_maxAttempts(ctx, field)
+	case "nextRuns":
+		return ec.fieldContext_Schedule_nextRuns(ctx, field)
+	case "lastRun":
+		return ec.fieldContext_Schedule_lastRun(ctx, field)
+	case "lastJob":
+		return ec.fieldContext_Schedule_lastJob(ctx, field)
+	case "owner":
+		return ec.fieldContext_Schedule_owner(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Schedule_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Schedule_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Schedule", field.Name)
+}
+
+func (ec *executionContext) childFields_ScheduleConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ScheduleConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ScheduleConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ScheduleConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ScheduleConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ScheduleConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ScheduleEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ScheduleEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ScheduleEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ScheduleEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ScheduleRun(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "moment":
+		return ec.fieldContext_ScheduleRun_moment(ctx, field)
+	case "outcome":
+		return ec.fieldContext_ScheduleRun_outcome(ctx, field)
+	case "message":
+		return ec.fieldContext_ScheduleRun_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ScheduleRun", field.Name)
+}
+
 func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -4001,6 +4342,16 @@ func (ec *executionContext) childFields_UpdateProfilePayload(ctx context.Context
 		return ec.fieldContext_UpdateProfilePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateProfilePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateSchedulePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "schedule":
+		return ec.fieldContext_UpdateSchedulePayload_schedule(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateSchedulePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateSchedulePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_User(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -26,6 +26,7 @@ func Sections(accounts *account.Accounts, sessions *session.Sessions, log *audit
 		{"machines", k.machines},
 		{"events", k.events},
 		{"jobs", k.allJobs},
+		{"schedules", k.schedules},
 	}
 }
 
@@ -300,4 +301,21 @@ func (k kept) allJobs(ctx context.Context, user viewer.UserID, emit func(any) er
 		}
 	}
 	return nil
+}
+
+type scheduleEntry struct {
+	ID        queue.ScheduleID `json:"id"`
+	Name      string           `json:"name"`
+	Kind      string           `json:"kind"`
+	Arguments json.RawMessage  `json:"arguments"`
+	Cron      string           `json:"cron"`
+	TimeZone  string           `json:"timeZone"`
+	Paused    bool             `json:"paused"`
+	CreatedAt time.Time        `json:"createdAt"`
+}
+
+func (k kept) schedules(ctx context.Context, user viewer.UserID, emit func(any) error) error {
+	return k.jobs.EachScheduleOf(ctx, user, func(s *queue.Schedule) error {
+		return emit(scheduleEntry{s.ID, s.Name, s.Kind, s.Arguments, s.Cron, s.TimeZone, s.Paused, s.CreatedAt})
+	})
 }

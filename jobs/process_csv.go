@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,34 @@ var CSV = queue.Kind[CSVArgs, csvprofile.Summary]{
 	Description: "Reads a CSV of any size: columns, types, bad rows, and a clean copy as JSON Lines.",
 	MaxAttempts: 4,
 	Deadline:    2 * time.Hour,
+	Arguments:   scheduledCSV,
+}
+
+// scheduledCSV reads the input of the mutation that a schedule can keep: a CSV at an address.
+func scheduledCSV(input json.RawMessage) (CSVArgs, error) {
+	given, err := readArguments[struct {
+		URL       string `json:"url"`
+		HasHeader *bool  `json:"hasHeader"`
+		Delimiter string `json:"delimiter"`
+	}](input)
+	if err != nil {
+		return CSVArgs{}, err
+	}
+	args := CSVArgs{
+		Source: FromURL, URL: given.URL, HasHeader: given.HasHeader == nil || *given.HasHeader, Delimiter: given.Delimiter,
+	}
+	return args, args.Check()
+}
+
+// Check returns a fault for arguments that no job can have.
+func (a CSVArgs) Check() error {
+	if err := CheckDelimiter(a.Delimiter); err != nil {
+		return err
+	}
+	if a.Source == FromURL {
+		return CheckURL(a.URL)
+	}
+	return nil
 }
 
 // processCSVs returns CSV with its handler.

@@ -12,10 +12,13 @@ import (
 // ownedAtOnce is how many jobs of an owner are read at a time.
 const ownedAtOnce = 100
 
-// Forget removes the jobs of owners, a person and their service accounts, with their events and files. What
-// runs is cancelled and left for a later call; left is how many those are.
+// Forget removes the schedules of owners, a person and their service accounts, and then their jobs with the
+// events and files. What runs is cancelled and left for a later call; left is how many those are.
 func (q *Queue) Forget(ctx context.Context, owners ...viewer.UserID) (left int, err error) {
 	for _, owner := range owners {
+		if err := q.forgetSchedules(ctx, owner); err != nil {
+			return left, err
+		}
 		err := q.EachOf(ctx, owner, func(j *Job) error {
 			gone, err := q.remove(ctx, j)
 			if err == nil && !gone {
@@ -28,6 +31,17 @@ func (q *Queue) Forget(ctx context.Context, owners ...viewer.UserID) (left int, 
 		}
 	}
 	return left, nil
+}
+
+func (q *Queue) forgetSchedules(ctx context.Context, owner viewer.UserID) error {
+	err := q.db.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(ctx, deleteSchedulesOf, owner)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget schedules of %s: %w", owner, err)
+	}
+	return nil
 }
 
 // remove reports whether the job is gone.

@@ -27,6 +27,14 @@ type Kind[A, R any] struct {
 	Retention   time.Duration // how long an ended job is kept; 0: 7 days
 	Backoff     func(attempt int) time.Duration
 
+	// Arguments reads what a schedule is to start the kind with: the input of its mutation as a JSON
+	// object, without files and options. What the mutation would refuse is a fault here too, with the same
+	// field. nil: the kind cannot be scheduled, as one whose arguments are sealed.
+	Arguments func(input json.RawMessage) (A, error)
+	// Scope is what its mutation asks for beside [viewer.RunJobs]; a schedule starts the kind as long as
+	// its owner is granted it. "": nothing more.
+	Scope viewer.Scope
+
 	// Handle does the work. It returns soon after ctx ends; context.Cause tells why. It may run more
 	// than once for one job, also beside a run that was believed dead, so what it does outside of
 	// its Run must be safe to do twice.
@@ -41,15 +49,23 @@ type Definition struct {
 	MaxAttempts int
 	Deadline    time.Duration
 	Retention   time.Duration
+	Scope       viewer.Scope
 	backoff     func(attempt int) time.Duration
 	handle      func(ctx context.Context, run *Run) (any, error)
+	request     func(owner viewer.UserID, arguments json.RawMessage, o JobOptions) (Request, error) // nil: not scheduled
 }
+
+// Schedulable reports whether a schedule may start the kind.
+func (d Definition) Schedulable() bool { return d.request != nil }
 
 // Define returns k as the queue keeps it, with its defaults filled in.
 func (k Kind[A, R]) Define() Definition {
 	d := Definition{
 		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
-		Deadline: k.Deadline, Retention: k.Retention, backoff: k.Backoff,
+		Deadline: k.Deadline, Retention: k.Retention, Scope: k.Scope, backoff: k.Backoff,
+	}
+	if d.Scope == "" {
+		d.Scope = viewer.RunJobs
 	}
 	if d.Queue == "" {
 		d.Queue = DefaultQueue
@@ -72,6 +88,15 @@ func (k Kind[A, R]) Define() Definition {
 			return nil, Permanent(fmt.Errorf("read the arguments: %w", err))
 		}
 		return k.Handle(ctx, run, args)
+	}
+	if k.Arguments != nil {
+		d.request = func(owner viewer.UserID, arguments json.RawMessage, o JobOptions) (Request, error) {
+			args, err := k.Arguments(arguments)
+			if err != nil {
+				return Request{}, err
+			}
+			return k.Request(owner, args, o)
+		}
 	}
 	return d
 }

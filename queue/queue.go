@@ -13,7 +13,7 @@
 // [Queue.Run] starts and ends them, each in a file of its own: the writer (writer.go) commits what
 // waits in one transaction; the lease (lease.go) proves every second that this process lives; the
 // sweeper (sweeper.go) gives back the jobs of dead processes, releases jobs whose time has come to
-// the millisecond, pushes what was lost and deletes what has expired; the watchman (watchman.go) looks
+// the millisecond, fires schedules, pushes what was lost and deletes what has expired; the watchman (watchman.go) looks
 // after events that nobody told of; the workers (worker.go) do the work. A process that only enqueues
 // runs all but lease and workers.
 //
@@ -64,7 +64,8 @@ type Options struct {
 	Grace    time.Duration // how long a handler may take to return after its context ended; 0: 10 s
 	Shutdown time.Duration // how long jobs may go on after Run's context ended; 0: 20 s
 	Logger   *slog.Logger
-	Now      func() time.Time // for checks of input; all else goes by the database's clock
+	Now      func() time.Time                          // for checks of input; all else goes by the database's clock
+	Zone     func(name string) (*time.Location, error) // of the IANA database; nil: time.LoadLocation
 }
 
 func (o Options) withDefaults() Options {
@@ -89,6 +90,9 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Zone == nil {
+		o.Zone = time.LoadLocation
+	}
 	return o
 }
 
@@ -111,11 +115,14 @@ type Queue struct {
 	wake     chan struct{}          // tells the sweeper of an earlier moment
 	stopping chan struct{}          // closed once the workers are to end
 	vitals   *store.Query           // what the sweeper asks
+	due      *store.Query           // schedules whose moment has come
 	lanes    []laneOf               // of the kinds, in the order of vitals
 	watches  watches
 	news     news
 	strays   map[strayed]bool // as of the last beat; of the lease alone
 	next     atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
+	zones    zones
+	left     []string // zones whose schedules are left to other servers; the sweeper's alone
 	metrics  Metrics
 }
 
@@ -137,7 +144,8 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 			q.lanes = append(q.lanes, laneOf{queue, p})
 		}
 	}
-	q.vitals = vitalsOf(q.lanes)
+	q.zones.read = q.options.Zone
+	q.ask()
 	q.writer = newWriter(q)
 	q.pushes = newEnqueuer(wire)
 	return q, nil
@@ -147,6 +155,9 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 // new job, lets those in hand go on for Options.Shutdown, hands the rest back with their attempt
 // refunded, and returns once the last goroutine has.
 func (q *Queue) Run(ctx context.Context) error {
+	if !q.zones.present() {
+		q.options.Logger.WarnContext(ctx, "this machine has no time zone data: schedules of every zone but UTC are left to other servers")
+	}
 	// The machinery outlives the workers: they still write while they end.
 	under, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -202,6 +213,17 @@ func (q *Queue) queues() []string {
 		if queue := q.kinds[name].Queue; !seen[queue] {
 			seen[queue] = true
 			names = append(names, queue)
+		}
+	}
+	return names
+}
+
+// schedulable lists the names of the kinds that schedules may start.
+func (q *Queue) schedulable() []string {
+	var names []string
+	for _, name := range q.order {
+		if q.kinds[name].Schedulable() {
+			names = append(names, name)
 		}
 	}
 	return names

@@ -217,17 +217,20 @@ var (
 const orphaned = `state = 'RUNNING' AND process_id NOT IN (SELECT id FROM processes WHERE lease_until >= {now})`
 
 // vitalsOf returns the statement that tells the sweeper all it needs to know: the clock, when the next
-// job is due, the next lease ends and the next job expires, and when each lane's oldest was pushed.
-func vitalsOf(lanes []laneOf) *store.Query {
+// job is due, the next lease ends and the next job expires, when the next of our schedules is due,
+// and when each lane's oldest was pushed.
+func vitalsOf(lanes []laneOf, ours string) *store.Query {
 	text := `SELECT {now},
 		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
 		(SELECT min(lease_until) FROM processes),
 		(SELECT min(expires_at) FROM jobs WHERE expires_at IS NOT NULL),
-		(SELECT count(*) FROM jobs WHERE ` + orphaned + `)`
+		(SELECT count(*) FROM jobs WHERE ` + orphaned + `),
+		(SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL AND ` + ours + `),
+		(SELECT count(*) FROM schedules WHERE ` + released + ` AND ` + ours + `)`
 	for _, l := range lanes {
 		text += fmt.Sprintf(`,
-		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND queue = '%s' AND priority = %d)`,
-			strings.ReplaceAll(l.queue, "'", "''"), l.priority)
+		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND queue = %s AND priority = %d)`,
+			quoted(l.queue), l.priority)
 	}
 	return store.SQL(text)
 }

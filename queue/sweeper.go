@@ -12,12 +12,14 @@ import (
 // there is none.
 type vitals struct {
 	now, due, lease, expiry int64
+	fire                    int64   // when the next schedule is to start a job
 	orphans                 int64   // running jobs of dead processes
+	held                    int64   // schedules that may start the job that they held back
 	pushed                  []int64 // by lane: when its oldest job was pushed
 }
 
-// sweep looks at every Options.Sweep, and at the very moment when a job is due or a lease ends. Every process sweeps;
-// all it does is conditional, so that it is done once.
+// sweep looks at every Options.Sweep, and at the very moment when a job or a schedule is due or a lease
+// ends. Every process sweeps; all it does is conditional, so that it is done once.
 func (q *Queue) sweep(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -43,7 +45,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 
 func (q *Queue) look(ctx context.Context) (vitals, error) {
 	return store.One(ctx, q.db, q.vitals, func(scan store.Scan) (vitals, error) {
-		moments := make([]*int64, 5+len(q.lanes))
+		moments := make([]*int64, 7+len(q.lanes))
 		into := make([]any, len(moments))
 		for i := range moments {
 			into[i] = &moments[i]
@@ -57,20 +59,22 @@ func (q *Queue) look(ctx context.Context) (vitals, error) {
 				known[i] = *m
 			}
 		}
-		return vitals{now: known[0], due: known[1], lease: known[2], expiry: known[3], orphans: known[4], pushed: known[5:]}, nil
+		return vitals{
+			now: known[0], due: known[1], lease: known[2], expiry: known[3], orphans: known[4],
+			fire: known[5], held: known[6], pushed: known[7:],
+		}, nil
 	})
 }
 
 // untilNext returns how long the sweeper may rest after it has seen v.
 func (q *Queue) untilNext(v vitals) time.Duration {
 	wait := q.options.Sweep
-	for _, moment := range []int64{v.due, v.lease} {
+	for _, moment := range []int64{v.due, v.fire, v.lease} {
 		if moment > v.now {
 			wait = min(wait, time.Duration(moment-v.now)*time.Microsecond+time.Millisecond)
+		} else if moment > 0 { // there may be more than one batch of them
+			wait = min(wait, 5*time.Millisecond)
 		}
-	}
-	if v.due > 0 && v.due <= v.now || v.lease > 0 && v.lease <= v.now { // more than one batch of them
-		wait = min(wait, 20*time.Millisecond)
 	}
 	q.next.Store(v.now + wait.Microseconds())
 	return wait
@@ -90,6 +94,11 @@ func (q *Queue) lookAt(at time.Time) {
 func (q *Queue) tidy(ctx context.Context, v vitals) error {
 	if v.due > 0 && v.due <= v.now {
 		if err := q.release(ctx); err != nil {
+			return err
+		}
+	}
+	if v.fire > 0 && v.fire <= v.now || v.held > 0 {
+		if err := q.fire(ctx); err != nil {
 			return err
 		}
 	}

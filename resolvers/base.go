@@ -68,6 +68,8 @@ func (r *Resolver) reader(kind string) func(ctx context.Context, ids []string, i
 	switch kind {
 	case "job":
 		return reading(r.Queue.ByIDs)
+	case "sch":
+		return reading(r.Queue.SchedulesByIDs)
 	case "usr":
 		return reading(r.Accounts.SeenByIDs)
 	case "evt":
@@ -115,6 +117,8 @@ func meetNodes(ctx context.Context, nodes map[string]node.Node) {
 		case *queue.Job:
 			loaders.MeetJobs(one.ID)
 			loaders.MeetUsers(one.Owner)
+		case *queue.Schedule:
+			loaders.MeetSchedules(one)
 		}
 	}
 }

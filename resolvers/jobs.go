@@ -27,7 +27,10 @@ func (r *mutationResolver) ProcessCSV(ctx context.Context, input graph.ProcessCS
 
 func (r *mutationResolver) processCSV(ctx context.Context, input graph.ProcessCSVInput) (*queue.Job, error) {
 	args := jobs.CSVArgs{HasHeader: input.HasHeader == nil || *input.HasHeader, Delimiter: orEmpty(input.Delimiter)}
-	if err := jobs.CheckDelimiter(args.Delimiter); err != nil {
+	if input.URL != nil {
+		args.Source, args.URL = jobs.FromURL, *input.URL
+	}
+	if err := args.Check(); err != nil {
 		return nil, err
 	}
 	upload, err := r.csvSource(ctx, input, &args)
@@ -61,8 +64,7 @@ func (r *Resolver) csvSource(ctx context.Context, input graph.ProcessCSVInput, a
 	}
 	switch {
 	case input.URL != nil:
-		args.Source, args.URL = jobs.FromURL, *input.URL
-		return nil, jobs.CheckURL(*input.URL)
+		return nil, nil
 	case input.File != nil:
 		args.Source = jobs.FromFile
 		if input.File.Bytes == 0 {

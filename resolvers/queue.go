@@ -114,7 +114,7 @@ func kindOf(k queue.Definition, s queue.Setting) *graph.JobKind {
 	return &graph.JobKind{
 		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
 		DeadlineSeconds: int(k.Deadline / time.Second), RetentionHours: int(k.Retention / time.Hour),
-		Paused: s.Paused, MaxRunning: s.MaxRunning,
+		Paused: s.Paused, MaxRunning: s.MaxRunning, Schedulable: k.Schedulable(),
 	}
 }
 

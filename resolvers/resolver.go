@@ -48,6 +48,7 @@ type (
 	sessionTokensResolver struct{ *Resolver }
 	jobResolver           struct{ *Resolver }
 	imageVariantResolver  struct{ *Resolver }
+	scheduleResolver      struct{ *Resolver }
 	identityResolver      struct{ *Resolver }
 	securityEventResolver struct{ *Resolver }
 	auditEventResolver    struct{ *Resolver }

@@ -22,7 +22,11 @@ type crowd struct {
 	admin string // an administrator's access token
 	users []viewer.UserID
 	jobs  []queue.ID
+	plans []queue.ScheduleID
 }
+
+// markRun has a schedule started a job.
+var markRun = store.SQL(`UPDATE schedules SET last_at = created_at, last_outcome = 'STARTED', last_job_id = ? WHERE id = ?`)
 
 // newCrowd makes a crowd of n accounts on the database at address.
 func newCrowd(t testing.TB, address string, n int) *crowd {
@@ -48,7 +52,7 @@ func (c *crowd) must(err error) {
 }
 
 // person makes an account with two sessions, an app, recovery codes, trusted devices, API keys, service
-// accounts, identities, jobs and security events.
+// accounts, identities, jobs, schedules and security events.
 func (c *crowd) person(i int) viewer.UserID {
 	c.t.Helper()
 	id := c.newcomer(i)
@@ -66,8 +70,24 @@ func (c *crowd) person(i int) viewer.UserID {
 		}
 		c.ask(tokens.Access, fmt.Sprintf(`mutation { processCsv(input: {text: "a,b\n%d,%d\n"}) { job { id } } }`, i, n), &begun)
 		c.jobs = append(c.jobs, begun.ProcessCsv.Job.ID)
+		c.plan(by, begun.ProcessCsv.Job.ID)
 	}
 	return id
+}
+
+// plan makes a schedule of by that has started last.
+func (c *crowd) plan(by viewer.Viewer, last queue.ID) {
+	c.t.Helper()
+	made, err := c.queue.CreateSchedule(c.t.Context(), by, queue.Schedule{
+		Name: "report", Kind: "processCsv", Arguments: []byte(`{"url":"https://example.com/a.csv"}`), Cron: "@yearly", TimeZone: "UTC",
+		CatchUp: queue.RunLast, CatchUpMost: 1, Overlap: queue.SkipMoment,
+	})
+	c.must(err)
+	c.must(c.db.Update(c.t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec(c.t.Context(), markRun, last, made.ID)
+		return err
+	}))
+	c.plans = append(c.plans, made.ID)
 }
 
 // newcomer makes the account itself, with two identities.

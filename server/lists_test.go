@@ -99,6 +99,10 @@ func (c *crowd) lists() []list {
 	for i, id := range c.jobs {
 		jobs[i] = string(id)
 	}
+	plans := make([]string, len(c.plans))
+	for i, id := range c.plans {
+		plans[i] = string(id)
+	}
 	var answer struct {
 		Users struct {
 			Nodes []struct {
@@ -123,9 +127,12 @@ func (c *crowd) lists() []list {
 		{"User", `{users(first:%s){edges{node{%s}}}}`, "3", "20"},
 		{"Job", `{jobs(first:%s){nodes{%s}}}`, "3", "20"},
 		{"Job", `{jobs(first:%s){edges{node{%s}}}}`, "3", "20"},
+		{"Schedule", `{schedules(first:%s){nodes{%s}}}`, "3", "20"},
+		{"Schedule", `{schedules(first:%s){edges{node{%s}}}}`, "3", "20"},
 		{"AuditEvent", `{auditEvents(filter:{action:"login."},first:%s){nodes{%s}}}`, "3", "20"},
 		{"User", `{nodes(ids:%s){...on User{%s}}}`, ids(users[:3]), ids(users)},
 		{"Job", `{nodes(ids:%s){...on Job{%s}}}`, ids(jobs[:3]), ids(jobs)},
+		{"Schedule", `{nodes(ids:%s){...on Schedule{%s}}}`, ids(plans[:3]), ids(plans)},
 		{"SecurityEvent", `{nodes(ids:%s){...on SecurityEvent{%s}}}`, ids(events[:3]), ids(events)},
 	}
 }

@@ -109,7 +109,7 @@ func (c *costing) set(set ast.SelectionSet) cost {
 
 func (c *costing) field(field *ast.Field) cost {
 	if len(field.SelectionSet) == 0 {
-		return cost{data: 1}
+		return cost{data: c.weight(field)}
 	}
 	inner := c.set(field.SelectionSet)
 	if field.Name == "__schema" || field.Name == "__type" {
@@ -135,7 +135,7 @@ func (c *costing) fragment(spread *ast.FragmentSpread) cost {
 	return sum
 }
 
-// weight is what loading the field's object costs.
+// weight is what the field itself costs: to load its object, to work out its value.
 func (c *costing) weight(field *ast.Field) float64 {
 	if field.ObjectDefinition == nil {
 		return 1

@@ -23,7 +23,7 @@ type Limits struct {
 	ListSize           int // length of a list that takes neither and that ListSizes does not name; 5
 	// ListSizes are the lengths of lists that may be much longer than ListSize, by "Type.field".
 	ListSizes map[string]int
-	// Weights are what objects cost that are dear to load, what is asked of them aside; 1.
+	// Weights are what fields cost that are dear to load or to work out, what is asked of them aside; 1.
 	Weights map[string]int
 }
 

@@ -257,12 +257,14 @@ func TestAConnectionWithoutPagesIsPricedAsAList(t *testing.T) {
 	}
 }
 
-func TestAnObjectThatIsDearToLoadCostsItsWeight(t *testing.T) {
-	exec := newExecutor(t, Options{Limits: Limits{Weights: map[string]int{"Job.result": 40}}})
+func TestAFieldThatIsDearCostsItsWeight(t *testing.T) {
+	exec := newExecutor(t, Options{Limits: Limits{Weights: map[string]int{"Job.result": 40, "Job.kind": 30}}})
 	for document, limit := range map[string]string{
 		"{jobs(first:100){nodes{result{...on CsvSummary{rows}}}}}":                                                            "",
 		"{a:jobs(first:100){nodes{result{...on CsvSummary{rows}}}} b:jobs(first:100){nodes{result{...on CsvSummary{rows}}}}}": "cost",
 		"{a:jobs(first:100){nodes{progress{done}}} b:jobs(first:100){nodes{progress{done}}}}":                                 "",
+		"{jobs(first:100){nodes{kind}}}":           "",
+		"{jobs(first:100){nodes{kind also:kind}}}": "cost",
 	} {
 		if got := limitOf(t, prepareText(exec, document)); got != limit {
 			t.Errorf("%s: got limit %q, want %q", document, got, limit)

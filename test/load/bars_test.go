@@ -31,6 +31,7 @@ func TestBars(t *testing.T) {
 		{"refresh", measureRefresh},
 		{"memory", measureLoginMemory},
 		{"pickup", measurePickup},
+		{"lateness", measureLateness},
 		{"recovery", measureRecovery},
 		{"subscribers", measureSubscribers},
 		{"worst", measureWorst},
