@@ -29,6 +29,9 @@ func (q *Queue) claimTx(ctx context.Context, tx *store.Tx, claims []*pending) er
 	if process == nil {
 		return nil
 	}
+	if err := q.proveAgainTx(ctx, tx, *process); err != nil {
+		return err
+	}
 	wanted := make(map[ID]*pending, len(claims))
 	var ids []ID
 	for _, p := range claims {

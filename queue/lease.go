@@ -17,15 +17,28 @@ const topicOfCancel = "queue:cancel"
 // beginLease writes this process into the list of those that live.
 func (q *Queue) beginLease(ctx context.Context) error {
 	id := store.NewID[string]("prc")
-	err := q.db.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(ctx, insertProcess, id, hostname(), os.Getpid(), q.options.Lease.Microseconds())
-		return err
-	})
-	if err != nil {
+	asked := time.Now()
+	if err := q.db.Update(ctx, func(tx *store.Tx) error { return q.proveTx(ctx, tx, id) }); err != nil {
 		return fmt.Errorf("begin lease: %w", err)
 	}
 	q.process.Store(&id)
+	q.proved.Store(&asked)
 	return nil
+}
+
+// proveTx gives the process a lease, whether or not it was taken for dead.
+func (q *Queue) proveTx(ctx context.Context, tx *store.Tx, process string) error {
+	_, err := tx.Exec(ctx, proveProcess, process, hostname(), os.Getpid(), q.options.Lease.Microseconds())
+	return err
+}
+
+// proveAgainTx proves that this process lives before it takes jobs, when the last proof is old: after the
+// database was away, the lease has run out, and what were taken without one would be taken away at once.
+func (q *Queue) proveAgainTx(ctx context.Context, tx *store.Tx, process string) error {
+	if time.Since(*q.proved.Load()) < q.options.Lease/2 {
+		return nil
+	}
+	return q.proveTx(ctx, tx, process)
 }
 
 // keepLease proves at every beat that this process lives, and looks for jobs that are to be
@@ -41,7 +54,6 @@ func (q *Queue) keepLease(ctx context.Context) error {
 	defer cancelled()
 	beat := time.NewTicker(q.options.Beat)
 	defer beat.Stop()
-	proved := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,12 +64,11 @@ func (q *Queue) keepLease(ctx context.Context) error {
 		err := q.renew(ctx)
 		switch {
 		case err == nil:
-			proved = asked
+			q.proved.Store(&asked)
 		case ctx.Err() != nil:
 			return nil
-		case time.Since(proved) > q.options.Lease-q.options.Beat/2:
+		case time.Since(*q.proved.Load()) > q.options.Lease-q.options.Beat/2:
 			q.loseLease(ctx, err)
-			proved = time.Now()
 		default:
 			q.options.Logger.WarnContext(ctx, "the lease was not renewed", "error", err)
 		}
@@ -152,7 +163,7 @@ func (r *running) compare(rows []mine) (strays []mine) {
 }
 
 func (q *Queue) loseLease(ctx context.Context, err error) {
-	q.options.Logger.ErrorContext(ctx, "the lease is lost; the jobs in hand end here", "jobs", q.running.count(), "error", err)
+	q.options.Logger.ErrorContext(ctx, "the lease is lost; jobs in hand end here", "jobs", q.running.count(), "error", err)
 	q.running.endAll(ErrLeaseLost)
 }
 

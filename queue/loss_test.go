@@ -101,8 +101,9 @@ func TestTheJobsOfADeadProcessRunAgainAndAWorkerKillerFails(t *testing.T) {
 	eachYard(t, func(t *testing.T, y *yard) {
 		var runs atomic.Int32
 		k := queue.Kind[args, answer]{Name: "killer", MaxAttempts: 2, Handle: func(ctx context.Context, _ *queue.Run, _ args) (answer, error) {
-			runs.Add(1)
-			y.do(nil, buryProcesses) // as if this process had died
+			if runs.Add(1) == 1 {
+				y.do(nil, buryProcesses) // as if this process had died, for good
+			}
 			<-ctx.Done()
 			return answer{}, ctx.Err()
 		}}
@@ -112,6 +113,25 @@ func TestTheJobsOfADeadProcessRunAgainAndAWorkerKillerFails(t *testing.T) {
 		if runs.Load() != 2 || j.Error.Code != "WORKER_LOST" {
 			t.Errorf("%d runs, error %+v", runs.Load(), j.Error)
 		}
+	})
+}
+
+func TestAProcessWhoseLeaseHasRunOutProvesThatItLivesBeforeItTakesAJob(t *testing.T) {
+	eachYard(t, func(t *testing.T, y *yard) {
+		k := queue.Kind[args, answer]{Name: "alive", MaxAttempts: 1, Handle: func(context.Context, *queue.Run, args) (answer, error) {
+			if n := len(y.processes()); n != 1 {
+				t.Errorf("%d processes live while one has a job", n)
+			}
+			return answer{}, nil
+		}}
+		p := y.start(queue.Options{Workers: 1, Sweep: 10 * time.Millisecond, Beat: time.Hour, Lease: time.Second}, k.Define())
+		for len(y.processes()) == 0 {
+			<-time.After(time.Millisecond)
+		}
+		for len(y.processes()) > 0 { // as after the database was away
+			<-time.After(time.Millisecond)
+		}
+		wantState(t, p.finished(t, p.enqueue(t, k, "", queue.JobOptions{}).ID), queue.Succeeded)
 	})
 }
 

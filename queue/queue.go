@@ -111,12 +111,13 @@ type Queue struct {
 	running  running
 	limited  limited
 	shapes   shapes
-	process  atomic.Pointer[string] // the id under which this process holds its lease
-	wake     chan struct{}          // tells the sweeper of an earlier moment
-	stopping chan struct{}          // closed once the workers are to end
-	vitals   *store.Query           // what the sweeper asks
-	due      *store.Query           // schedules whose moment has come
-	lanes    []laneOf               // of the kinds, in the order of vitals
+	process  atomic.Pointer[string]    // the id under which this process holds its lease
+	proved   atomic.Pointer[time.Time] // when the process was last known to hold its lease
+	wake     chan struct{}             // tells the sweeper of an earlier moment
+	stopping chan struct{}             // closed once the workers are to end
+	vitals   *store.Query              // what the sweeper asks
+	due      *store.Query              // schedules whose moment has come
+	lanes    []laneOf                  // of the kinds, in the order of vitals
 	watches  watches
 	news     news
 	strays   map[strayed]bool // as of the last beat; of the lease alone

@@ -202,11 +202,12 @@ var (
 	deleteDead = store.SQL(`DELETE FROM processes WHERE lease_until < {now}
 		AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'RUNNING' AND process_id = processes.id)`)
 
-	selectExpired   = store.SQL(`SELECT id FROM jobs WHERE expires_at < {now} ORDER BY expires_at LIMIT 100`)
-	selectFilesOf   = store.SQL(`SELECT blob_key FROM job_files WHERE job_id IN (?*)`)
-	deleteExpired   = store.SQL(`DELETE FROM jobs WHERE expires_at < {now} AND id IN (?*)`)
-	selectKeyInUse  = store.SQL(`SELECT 1 FROM job_files WHERE blob_key = ?`)
-	insertProcess   = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES (?, ?, ?, {now}, {now} + ?)`)
+	selectExpired  = store.SQL(`SELECT id FROM jobs WHERE expires_at < {now} ORDER BY expires_at LIMIT 100`)
+	selectFilesOf  = store.SQL(`SELECT blob_key FROM job_files WHERE job_id IN (?*)`)
+	deleteExpired  = store.SQL(`DELETE FROM jobs WHERE expires_at < {now} AND id IN (?*)`)
+	selectKeyInUse = store.SQL(`SELECT 1 FROM job_files WHERE blob_key = ?`)
+	proveProcess   = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES (?, ?, ?, {now}, {now} + ?)
+		ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until`)
 	renewLease      = store.SQL(`UPDATE processes SET lease_until = {now} + ? WHERE id = ?`)
 	endLease        = store.SQL(`UPDATE processes SET lease_until = 0 WHERE id = ?`)
 	selectMine      = store.SQL(`SELECT id, claim, cancel_asked_at IS NOT NULL FROM jobs WHERE process_id = ? AND state = 'RUNNING'`)
