@@ -199,12 +199,10 @@ func wrapDeletion(id viewer.UserID, err error) error {
 	return nil
 }
 
-// DeleteExpiredProofs forgets proofs that were good once, at most 500 at a call.
+// DeleteExpiredProofs forgets proofs that were good once, 500 in a transaction.
 func (a *Accounts) DeleteExpiredProofs(ctx context.Context) error {
-	return a.db.Update(ctx, func(tx *store.Tx) error {
-		if _, err := tx.Exec(ctx, deleteExpired, store.At(a.now().Add(-remorse))); err != nil {
-			return fmt.Errorf("forget old proofs: %w", err)
-		}
-		return nil
-	})
+	if err := a.db.Prune(ctx, deleteExpired, store.At(a.now().Add(-remorse))); err != nil {
+		return fmt.Errorf("forget old proofs: %w", err)
+	}
+	return nil
 }

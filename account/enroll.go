@@ -169,18 +169,16 @@ func (a *Accounts) countFactorTx(ctx context.Context, tx *store.Tx, p Proven) er
 	return nil
 }
 
-// PruneFactors deletes what was not confirmed in time and what has expired, at most 500 rows of each.
+// PruneFactors deletes what was not confirmed in time and what has expired, 500 in a transaction.
 func (a *Accounts) PruneFactors(ctx context.Context) error {
 	now := a.now()
-	return a.db.Update(ctx, func(tx *store.Tx) error {
-		for _, stale := range []struct {
-			q      *store.Query
-			before time.Time
-		}{{prunePending, now.Add(-pendingLife)}, {pruneCeremonies, now}, {pruneTrusted, now}} {
-			if _, err := tx.Exec(ctx, stale.q, store.At(stale.before)); err != nil {
-				return fmt.Errorf("prune factors: %w", err)
-			}
+	for _, stale := range []struct {
+		q      *store.Query
+		before time.Time
+	}{{prunePending, now.Add(-pendingLife)}, {pruneCeremonies, now}, {pruneTrusted, now}} {
+		if err := a.db.Prune(ctx, stale.q, store.At(stale.before)); err != nil {
+			return fmt.Errorf("prune factors: %w", err)
 		}
-		return nil
-	})
+	}
+	return nil
 }

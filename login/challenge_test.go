@@ -451,15 +451,38 @@ func TestAStepUpEndsWithItsSession(t *testing.T) {
 	})
 }
 
+// crowd makes n more challenges like the first, and n passkey ceremonies.
+func (h *mfaHouse) crowd(n int) {
+	h.Helper()
+	challenge := store.SQL(`INSERT INTO challenges (hash, user_id, user_version, purpose, methods, sealed, expires_at)
+		SELECT ?, user_id, user_version, purpose, methods, sealed, expires_at FROM challenges LIMIT 1`)
+	ceremony := store.SQL(`INSERT INTO passkey_ceremonies (hash, sealed, expires_at) VALUES (?, ?, ?)`)
+	must(h, h.db.Update(h.Context(), func(tx *store.Tx) error {
+		for i := range n {
+			hash := fmt.Appendf(nil, "one of a crowd %d", i)
+			if _, err := tx.Exec(h.Context(), challenge, hash); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(h.Context(), ceremony, hash, hash, store.At(h.now())); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
 func TestWhatHasExpiredIsDeleted(t *testing.T) {
 	eachMFADatabase(t, account.MFA{Methods: allMethods}, func(t *testing.T, h *mfaHouse) {
 		h.enrolled()
 		h.enter("pwd")
+		h.crowd(600)
 		h.clock.Add(31 * 24 * time.Hour.Microseconds())
 		must(t, h.logins.Prune(context.WithoutCancel(t.Context())))
-		n, err := store.One(t.Context(), h.db, store.SQL(`SELECT count(*) FROM challenges`), store.Value[int])
-		if must(t, err); n != 0 {
-			t.Errorf("%d challenges are left", n)
+		for _, table := range []string{"challenges", "passkey_ceremonies"} {
+			n, err := store.One(t.Context(), h.db, store.SQL("SELECT count(*) FROM "+table), store.Value[int])
+			if must(t, err); n != 0 {
+				t.Errorf("%d %s are left", n, table)
+			}
 		}
 		if factors, err := h.accounts.Factors(t.Context(), viewer.System(), []viewer.UserID{h.user.ID}); err != nil || len(factors[h.user.ID]) != 1 {
 			t.Errorf("the confirmed factor: %v, %v", factors, err)

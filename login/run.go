@@ -29,12 +29,9 @@ func (l *Logins) Run(ctx context.Context, report func(error)) error {
 	}
 }
 
-// Prune deletes what has expired, at most 500 rows of each kind.
+// Prune deletes what has expired, 500 in a transaction.
 func (l *Logins) Prune(ctx context.Context) error {
-	err := l.db.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(ctx, pruneChallenges, store.At(l.accounts.Now()))
-		return err
-	})
+	err := l.db.Prune(ctx, pruneChallenges, store.At(l.accounts.Now()))
 	if err != nil {
 		err = fmt.Errorf("prune challenges: %w", err)
 	}

@@ -102,17 +102,8 @@ func markOf(deviceID, userAgent string) []byte {
 // pruneDevices forgets what nobody has signed in with for 90 days, 500 in a transaction. The last
 // device of a user stays: it tells that there was a sign-in before.
 func (s *Sessions) pruneDevices(ctx context.Context) error {
-	for {
-		var deleted int64
-		err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
-			deleted, err = tx.Exec(ctx, deleteDevices, store.At(s.now().Add(-knownFor)))
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("forget old devices: %w", err)
-		}
-		if deleted < 500 {
-			return nil
-		}
+	if err := s.db.Prune(ctx, deleteDevices, store.At(s.now().Add(-knownFor))); err != nil {
+		return fmt.Errorf("forget old devices: %w", err)
 	}
+	return nil
 }

@@ -115,19 +115,10 @@ func (s *Sessions) listen(ctx context.Context) (stop func(), err error) {
 
 // prune deletes sessions that expired a day ago, with their refresh tokens, 500 in a transaction.
 func (s *Sessions) prune(ctx context.Context) error {
-	for {
-		var deleted int64
-		err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
-			deleted, err = tx.Exec(ctx, deleteExpired, store.At(s.now().Add(-keptAfterExpiry)))
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("delete expired sessions: %w", err)
-		}
-		if deleted < 500 {
-			return nil
-		}
+	if err := s.db.Prune(ctx, deleteExpired, store.At(s.now().Add(-keptAfterExpiry))); err != nil {
+		return fmt.Errorf("delete expired sessions: %w", err)
 	}
+	return nil
 }
 
 // pruneMachines deletes API keys that ended a month ago, and service accounts whose jobs are gone too.
