@@ -3,14 +3,15 @@
 //
 // An event is written in the transaction of what it tells ([Log.RecordTx]), so that neither is there
 // without the other; a refusal, which changes nothing, is written by itself ([Log.Record]). Events
-// carry no secret, no token and no address: an address appears as its keyed hash. There is no way to
-// change or delete one; when an account is deleted, its events forget whose they were ([Log.ForgetTx]). A
-// person sees what concerns the safety of their account ([Log.Security]) and may watch it live ([Log.Watch]).
+// carry no secret, no token and no address: an address appears as its keyed hash. Nobody can change or
+// delete one: only time does ([Log.Prune]), and when an account is deleted, its events forget whose they
+// were ([Log.ForgetTx]). A person sees what concerns the safety of their account ([Log.Security]) and may
+// watch it live ([Log.Watch]).
 //
 // # Bounds
 //
 // The details of an event are at most 4 KiB of JSON; [Log.ByUser] reads at most 200 events, a page
-// has at most 100; a watch holds one goroutine.
+// has at most 100; a watch holds one goroutine. An event is kept for [Options.Retention].
 package audit
 
 import (
@@ -136,6 +137,7 @@ type Entry struct {
 // Options tunes a Log; the zero value is a good default.
 type Options struct {
 	Now       func() time.Time                 // nil: time.Now
+	Retention time.Duration                    // how long an event is kept; 0: for ever
 	RequestID func(ctx context.Context) string // nil: events carry no request id
 	Notices   Notices                          // tells watchers; nil: they look now and then
 }

@@ -19,6 +19,8 @@ var (
 		FROM audit_events WHERE subject = ? AND id > ? ORDER BY id LIMIT ?`)
 	forgetSubject = store.SQL(`UPDATE audit_events SET actor = CASE WHEN actor = ? THEN ? ELSE actor END,
 		subject = NULL, session_id = NULL, network = NULL, request_id = NULL, details = '{}' WHERE subject = ?`)
+	pruneEvents = store.SQL(`DELETE FROM audit_events WHERE id IN
+		(SELECT id FROM audit_events WHERE at < ? ORDER BY at LIMIT 500)`)
 )
 
 // What a person sees of their own account.

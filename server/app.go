@@ -239,7 +239,7 @@ func (a *app) openPost(context.Context) error {
 
 func (a *app) openIdentity(ctx context.Context) (err error) {
 	s, hear := a.settings, notices{a.bus}
-	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID, Notices: hear})
+	a.audit = audit.New(a.db, audit.Options{RequestID: telemetry.RequestID, Notices: hear, Retention: s.AuditRetention})
 	record := func(ctx context.Context, tx *store.Tx, e session.Event) error {
 		return a.audit.RecordTx(ctx, tx, auditEvent(e))
 	}
@@ -383,8 +383,8 @@ const (
 	sweepAge   = 24 * time.Hour
 )
 
-// janitor removes uploads and artifacts that a crash has left behind, accounts whose time is over and
-// proofs that are good no more.
+// janitor removes uploads and artifacts that a crash has left behind, accounts whose time is over, proofs
+// that are good no more and old events of the audit.
 func (a *app) janitor(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -400,6 +400,9 @@ func (a *app) janitor(ctx context.Context) error {
 		}
 		if removed > 0 {
 			a.logger.InfoContext(ctx, "files that nobody knew were removed", "files", removed)
+		}
+		if err := a.audit.Prune(ctx); err != nil && ctx.Err() == nil {
+			a.logger.WarnContext(ctx, "old events of the audit were not all deleted", "error", err)
 		}
 		deleted, err := a.accounts.DeleteDue(ctx)
 		if err = errors.Join(err, a.accounts.DeleteExpiredProofs(ctx)); err != nil && ctx.Err() == nil {

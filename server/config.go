@@ -67,6 +67,7 @@ type Settings struct {
 	LogFormat         string        `enum:"text,json," default:"" help:"text or json; text in development."`
 	MetricsToken      string        `help:"/metrics asks for it as a Bearer token. Without one it is closed in production."`
 	DebugAddr         string        `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
+	AuditRetention    time.Duration `default:"9600h" help:"How long the events of the audit are kept, at least 720h; 0: for ever."`
 	OAuthFile         string        `name:"oauth-file" help:"A JSON list of the identity providers that people may sign in through; see docs/operations.md." type:"path"`
 	OAuthRedirectTo   []string      `name:"oauth-redirect-to" help:"Pages that a sign-in through a provider may lead back to, matched exactly; the first is the default. The front page when left out."`
 
@@ -153,12 +154,23 @@ func (s Settings) complete(command string) (Settings, error) {
 	s.checkSecrets(refuse)
 	s.checkPost(refuse)
 	s.checkMFA(refuse)
+	s.checkAudit(refuse)
 	s.checkLinks(refuse)
 	s.checkProviders(refuse)
 	if s.runs(command) {
 		s.checkRoles(command, refuse)
 	}
 	return s, errors.Join(problems...)
+}
+
+// minAuditRetention is the least that --audit-retention may be: an owner can say for a week that a change
+// was not theirs, and whoever looks into it needs some time.
+const minAuditRetention = 30 * 24 * time.Hour
+
+func (s *Settings) checkAudit(refuse func(string, ...any)) {
+	if s.AuditRetention != 0 && s.AuditRetention < minAuditRetention {
+		refuse("audit-retention %v is too short to look into anything; write at least 720h, or 0 to keep events for ever", s.AuditRetention)
+	}
 }
 
 // runs reports whether command starts the server's machinery.
@@ -385,6 +397,7 @@ func (s Settings) masked() []string {
 		fmt.Sprintf("max-sockets-per-ip  %d", s.MaxSocketsPerIP),
 		fmt.Sprintf("allow-private-fetch %t", s.AllowPrivateFetch),
 		fmt.Sprintf("shutdown-timeout    %v", s.ShutdownTimeout),
+		fmt.Sprintf("audit-retention     %v", s.AuditRetention),
 		"log-level           " + s.LogLevel,
 		"log-format          " + s.LogFormat,
 		"metrics-token       " + hidden(s.MetricsToken),

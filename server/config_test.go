@@ -74,6 +74,7 @@ func TestContradictionsRefuseToStartAndSayWhatToWrite(t *testing.T) {
 			[]string{"--env=production", "--public-url=https://api.example.com", "--email-verification=optional", "--mfa-methods=sms,email"},
 			[]string{"sms-url", "smtp-url"},
 		},
+		{"an audit that forgets at once", nil, []string{"--audit-retention=24h"}, []string{"720h", "0 to keep"}},
 		{"SMS from nobody", nil, []string{"--sms-url=https://sms.example.com/send"}, []string{"sms-from"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
