@@ -2,6 +2,7 @@ package account_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -149,7 +150,7 @@ func TestAPhoneIsConfirmedWithinFiveTriesAndTenMinutes(t *testing.T) {
 		l.box.Run(t)
 		const number = "+491701234567"
 		enroll := func() (account.FactorID, string) {
-			id, err := l.accounts.EnrollPhone(t.Context(), l.fresh(), number, "")
+			id, err := l.accounts.EnrollPhone(t.Context(), l.fresh(), number, "", session.Origin{})
 			must(t, err)
 			return id, l.box.Take(t, notify.PhoneConfirm, number).Code
 		}
@@ -178,11 +179,37 @@ func TestAPhoneIsConfirmedWithinFiveTriesAndTenMinutes(t *testing.T) {
 func TestPhoneNumbersAreTakenInTheirInternationalForm(t *testing.T) {
 	eachFactorHouse(t, func(t *testing.T, l *later) {
 		for _, number := range []string{"", "0170 1234567", "+0170123", "+49 170 12a4567", "+1234", "+1234567890123456", "+49\n1701234567"} {
-			_, err := l.accounts.EnrollPhone(t.Context(), l.fresh(), number, "")
+			_, err := l.accounts.EnrollPhone(t.Context(), l.fresh(), number, "", session.Origin{})
 			wants(t, fmt.Sprintf("%q", number), err, fault.Invalid)
 			l.ahead.Add(int64(time.Minute))
 		}
 	})
+}
+
+func TestCodesThatConfirmAPhoneAreCountedForWhereTheyAreAskedFor(t *testing.T) {
+	h := newHouse(t, sqlite(t))
+	h.open(account.Options{MFA: account.MFA{Methods: []account.Method{account.SMS}}})
+	sent := 0
+	ask := func(ip string) error { // each for another account and number
+		user, err := h.register(account.Registration{Email: fmt.Sprintf("p%d@example.com", sent), Password: adasPassword})
+		must(t, err)
+		by, _ := h.login(user)
+		by.AuthTime = time.Now()
+		_, err = h.accounts.EnrollPhone(t.Context(), by, fmt.Sprintf("+4917012345%02d", sent), "", session.Origin{IP: netip.MustParseAddr(ip)})
+		sent++
+		return err
+	}
+	for range 10 {
+		must(t, ask("192.0.2.7"))
+	}
+	wants(t, "an eleventh from one address", ask("192.0.2.7"), fault.RateLimited)
+	for _, ip := range []string{"192.0.2.8", "192.0.2.9"} {
+		for range 10 {
+			must(t, ask(ip))
+		}
+	}
+	wants(t, "a thirty-first from one network", ask("192.0.2.10"), fault.RateLimited)
+	must(t, ask("198.51.100.7"))
 }
 
 func TestADeviceIsTrustedForThirtyDaysForItsOwnerAlone(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
+	"gatehouse/session"
 )
 
 // CodeLife is how long a code by mail or SMS is good.
@@ -28,17 +29,19 @@ const (
 	answerBySMS  otc.Purpose = "mfa-sms"
 )
 
-// The limits of codes that confirm a phone: for an account five at once, then one each five minutes; and for a
-// number, whoever asks, five at once, then one each quarter of an hour.
+// The limits of codes that confirm a phone, since each costs an SMS: of an account and of a number, whoever
+// asks for it; and of an IP address and a network, since whoever makes many accounts is one of few there.
 var (
 	codesPerAccount = limit.Rule{Name: "phone-codes", Limit: 12, Per: time.Hour, Burst: 5}
 	codesPerNumber  = limit.Rule{Name: "phone-number", Limit: 4, Per: time.Hour, Burst: 5}
+	codesPerIP      = limit.Rule{Name: "phone-ip", Limit: 12, Per: time.Hour, Burst: 10}
+	codesPerNetwork = limit.Rule{Name: "phone-network", Limit: 60, Per: time.Hour, Burst: 30}
 )
 
 // EnrollPhone begins to add a phone to the account of by, and sends it a code by SMS. Faults:
 // UNAUTHENTICATED, STEP_UP_REQUIRED, WRONG_STATE, RATE_LIMITED, INVALID at phoneNumber, TOO_LONG and
 // INVALID at name.
-func (a *Accounts) EnrollPhone(ctx context.Context, by viewer.Viewer, number, name string) (FactorID, error) {
+func (a *Accounts) EnrollPhone(ctx context.Context, by viewer.Viewer, number, name string, from session.Origin) (FactorID, error) {
 	if err := a.mayEnroll(ctx, by, SMS); err != nil {
 		return "", err
 	}
@@ -46,7 +49,7 @@ func (a *Accounts) EnrollPhone(ctx context.Context, by viewer.Viewer, number, na
 	if err != nil {
 		return "", err
 	}
-	if err := a.countCode(ctx, by.User, number); err != nil {
+	if err := a.countCode(ctx, by.User, number, from); err != nil {
 		return "", err
 	}
 	user, err := a.Get(ctx, by.User)
@@ -166,17 +169,11 @@ func (a *Accounts) TouchPhonesTx(ctx context.Context, tx *store.Tx, user viewer.
 	return err
 }
 
-func (a *Accounts) countCode(ctx context.Context, user viewer.UserID, number string) error {
-	decision, err := a.limiter.AllowAll(ctx,
+// countCode counts a code by SMS to number. Fault: RATE_LIMITED.
+func (a *Accounts) countCode(ctx context.Context, user viewer.UserID, number string, from session.Origin) error {
+	return a.count(ctx, append(byOrigin(from.IP, codesPerIP, codesPerNetwork),
 		limit.Request{Rule: codesPerAccount, Subject: string(user), Cost: 1},
-		limit.Request{Rule: codesPerNumber, Subject: number, Cost: 1})
-	if err != nil {
-		return fmt.Errorf("count code: %w", err)
-	}
-	if !decision.Allowed {
-		return fault.Slow(decision.RetryAfter)
-	}
-	return nil
+		limit.Request{Rule: codesPerNumber, Subject: number, Cost: 1}))
 }
 
 // parseNumber returns a phone number in the form of E.164: a plus sign and 7 to 15 digits.

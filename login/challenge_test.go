@@ -419,11 +419,11 @@ func TestAStolenSessionCanNeitherAddNorRemoveAFactorAfterTenMinutes(t *testing.T
 	h.clock.Add(11 * time.Minute.Microseconds())
 	_, err = h.logins.EnrollTOTP(t.Context(), v, "", "")
 	refuse(t, "a first factor", err, fault.StepUpRequired)
-	_, err = h.logins.EnrollPhone(t.Context(), v, "", "+491701234567", "")
+	_, err = h.logins.EnrollPhone(t.Context(), v, "", "+491701234567", "", session.Origin{})
 	refuse(t, "a first phone", err, fault.StepUpRequired)
 	v.AuthTime = h.now()
 	done := h.enroll(v, "")
-	_, err = h.logins.EnrollPhone(t.Context(), v, "", "+491701234567", "")
+	_, err = h.logins.EnrollPhone(t.Context(), v, "", "+491701234567", "", session.Origin{})
 	refuse(t, "a second factor without the first", err, fault.StepUpRequired)
 	refuse(t, "the factor's end without it", h.accounts.RemoveFactor(t.Context(), v, done.Factor.ID), fault.StepUpRequired)
 	v.Level = viewer.AAL2

@@ -43,12 +43,12 @@ func (l *Logins) EnrollTOTP(ctx context.Context, by viewer.Viewer, challenge, na
 
 // EnrollPhone is [account.Accounts.EnrollPhone] for by, or for whoever must enrol by challenge. Faults
 // beyond: CHALLENGE_EXPIRED.
-func (l *Logins) EnrollPhone(ctx context.Context, by viewer.Viewer, challenge, number, name string) (account.FactorID, error) {
+func (l *Logins) EnrollPhone(ctx context.Context, by viewer.Viewer, challenge, number, name string, from session.Origin) (account.FactorID, error) {
 	who, _, err := l.enrollee(ctx, by, challenge)
 	if err != nil {
 		return "", err
 	}
-	return l.accounts.EnrollPhone(ctx, who, number, name)
+	return l.accounts.EnrollPhone(ctx, who, number, name, from)
 }
 
 // StartPasskeyRegistration is [account.Accounts.StartPasskeyRegistration] for by, or for whoever must

@@ -57,7 +57,7 @@ func spend(t testing.TB, what string, why fault.Code, try func() error) {
 func (h *mfaHouse) phone(by viewer.Viewer) {
 	h.Helper()
 	const number = "+491701234567"
-	factor, err := h.logins.EnrollPhone(h.Context(), by, "", number, "")
+	factor, err := h.logins.EnrollPhone(h.Context(), by, "", number, "", session.Origin{})
 	must(h, err)
 	_, err = h.logins.ConfirmPhone(h.Context(), by, login.Confirmation{Factor: factor, Code: h.box.Take(h, notify.PhoneConfirm, number).Code})
 	must(h, err)
@@ -151,7 +151,7 @@ func TestAnAdministratorGivesMailsPasswordsAndEnrolmentsBack(t *testing.T) {
 			}},
 			"a phone": {"", func() error {
 				phones++
-				_, err := h.accounts.EnrollPhone(t.Context(), owner, fmt.Sprintf("+49170%07d", phones), "")
+				_, err := h.accounts.EnrollPhone(t.Context(), owner, fmt.Sprintf("+49170%07d", phones), "", session.Origin{})
 				return err
 			}},
 		} {

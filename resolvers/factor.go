@@ -89,7 +89,7 @@ func (r *mutationResolver) ConfirmTotp(ctx context.Context, input graph.ConfirmT
 }
 
 func (r *mutationResolver) EnrollPhone(ctx context.Context, input graph.EnrollPhoneInput) (*graph.EnrollPhonePayload, error) {
-	factor, err := r.Logins.EnrollPhone(ctx, viewer.From(ctx), orEmpty(input.ChallengeID), input.PhoneNumber, orEmpty(input.Name))
+	factor, err := r.Logins.EnrollPhone(ctx, viewer.From(ctx), orEmpty(input.ChallengeID), input.PhoneNumber, orEmpty(input.Name), requestOf(ctx).Origin)
 	if err != nil {
 		refused, err := userErrors(err)
 		return &graph.EnrollPhonePayload{UserErrors: refused}, err
