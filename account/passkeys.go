@@ -107,8 +107,7 @@ func (a *Accounts) StartPasskeyLogin(ctx context.Context, email string) (Ceremon
 	return a.keepCeremony(ctx, "", options, state)
 }
 
-// credentialsOf returns the ids of the passkeys of an address alone, or that of a passkey that nobody
-// has, the same at each time.
+// credentialsOf returns the ids of the passkeys of an address alone, or decoys.
 func (a *Accounts) credentialsOf(ctx context.Context, email string) ([]passkey.Credential, error) {
 	user, err := a.ByEmail(ctx, email)
 	if err != nil && !fault.Is(err, fault.NotFound) {
@@ -119,13 +118,32 @@ func (a *Accounts) credentialsOf(ctx context.Context, email string) ([]passkey.C
 		return nil, err
 	}
 	if len(found) == 0 {
-		return []passkey.Credential{{ID: a.keyed("passkey decoy", canonical(email))}}, nil
+		return a.decoys(email), nil
 	}
 	bare := make([]passkey.Credential, len(found))
 	for i, c := range found {
 		bare[i].ID = c.ID
 	}
 	return bare, nil
+}
+
+// decoys are the credentials of an address that has none, always the same ones: one, two or three, with ids
+// of the lengths that real ones have. What remains: a list of four passkeys or more, one with an id of
+// another length, and one that changes belong to an account.
+func (a *Accounts) decoys(email string) []passkey.Credential {
+	var (
+		counts  = [...]int{1, 1, 1, 1, 1, 2, 2, 3}         // of passkeys that people have
+		lengths = [...]int{16, 16, 20, 20, 32, 32, 48, 64} // in bytes, as their keys and password managers make them
+	)
+	text := canonical(email)
+	form := a.keyed("passkey decoys", text)
+	decoys := make([]passkey.Credential, counts[int(form[0])%len(counts)])
+	for i := range decoys {
+		id := a.keyed(fmt.Sprintf("passkey decoy %d", 2*i), text)
+		id = append(id, a.keyed(fmt.Sprintf("passkey decoy %d", 2*i+1), text)...)
+		decoys[i].ID = id[:lengths[int(form[1+i])%len(lengths)]]
+	}
+	return decoys
 }
 
 // PasskeyEntry is a passkey whose signature was checked.
