@@ -13,6 +13,7 @@ import (
 	"gatehouse/account/passkey"
 	"gatehouse/audit"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/session/token"
@@ -289,6 +290,9 @@ func (a *Accounts) takeCeremony(ctx context.Context, id string) (state passkey.S
 		return state, "", noCeremony()
 	}
 	plain, err := a.ring.Open(held.sealed, ceremonyPlace(hash))
+	if errors.Is(err, secret.ErrUnknownKey) { // it was dropped since
+		return state, "", noCeremony()
+	}
 	if err != nil {
 		return state, "", fmt.Errorf("open passkey ceremony: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"gatehouse/account"
 	"gatehouse/account/passkey"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/secret"
 )
 
 // withPasskeys gives the house accounts with passkeys.
@@ -63,4 +65,16 @@ func TestAnAddressWithoutPasskeysSeemsToHaveSomeOfAnyCommonForm(t *testing.T) {
 			t.Errorf("no id has %d bytes: %v", n, forms)
 		}
 	}
+}
+
+func TestAPasskeyRequestWhoseKeyWasDroppedIsOver(t *testing.T) {
+	h := newHouse(t, sqlite(t))
+	h.withPasskeys()
+	begun, err := h.accounts.StartPasskeyLogin(t.Context(), "")
+	must(t, err)
+	h.parts.Ring, err = secret.NewKeyring(secret.NewKey())
+	must(t, err)
+	h.withPasskeys()
+	_, err = h.accounts.FinishPasskeyLogin(t.Context(), begun.ID, []byte(`{}`))
+	wants(t, "a request sealed with a key that is no longer held", err, fault.TokenInvalid)
 }

@@ -13,6 +13,7 @@ import (
 	"gatehouse/account/passkey"
 	"gatehouse/audit"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/session"
@@ -140,7 +141,7 @@ func challengePlace(hash token.OpaqueHash) []byte {
 }
 
 // find returns the challenge id if by can still answer it. Fault: CHALLENGE_EXPIRED, for all that it may
-// be: unknown, expired, used, used up, or of another session.
+// be: unknown, expired, used, used up, of another session, or sealed with a key that is no longer held.
 func (l *Logins) find(ctx context.Context, by viewer.Viewer, id string) (waiting, error) {
 	w, err := store.One(ctx, l.db, selectChallenge, scanChallenge, hashOf(id))
 	if errors.Is(err, store.ErrNotFound) {
@@ -155,6 +156,9 @@ func (l *Logins) find(ctx context.Context, by viewer.Viewer, id string) (waiting
 		return w, over()
 	}
 	plain, err := l.accounts.Keyring().Open(w.sealed, challengePlace(w.hash))
+	if errors.Is(err, secret.ErrUnknownKey) { // it was dropped since
+		return w, over()
+	}
 	if err != nil {
 		return w, fmt.Errorf("open challenge: %w", err)
 	}

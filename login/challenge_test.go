@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/fault"
 	"gatehouse/internal/limit"
 	"gatehouse/internal/notify"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/login"
@@ -497,4 +498,20 @@ func TestAChallengeAndItsTokensReachNoLog(t *testing.T) {
 	if text := fmt.Sprintf("%v %+v %#v", o.Challenge, o.Challenge, o.Challenge); text != "[challenge] [challenge] [challenge]" {
 		t.Errorf("a challenge prints as %q", text)
 	}
+}
+
+func TestAChallengeWhoseKeyWasDroppedIsOver(t *testing.T) {
+	h := newMFAHouse(t, sqlite(t), account.MFA{Methods: allMethods})
+	h.enrolled()
+	c := h.enter("pwd").Challenge
+	other, err := secret.NewKeyring(secret.NewKey())
+	must(t, err)
+	sealed, err := other.Seal([]byte("{}"), nil)
+	must(t, err)
+	must(t, h.db.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec(t.Context(), store.SQL(`UPDATE challenges SET sealed = ?`), sealed)
+		return err
+	}))
+	_, err = h.answer(c, account.TOTP, h.key.Code(totp.StepAt(h.now())))
+	refuse(t, "a challenge sealed with a key that is no longer held", err, fault.ChallengeExpired)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/internal/fault"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/login/oauth"
@@ -157,7 +158,7 @@ func (i *Identities) takeArrived(ctx context.Context, code string, proof Proof) 
 }
 
 // take reads one sealed row into what into points to, and deletes it once check allows. Of two who come
-// at once one finds nothing to delete: [store.ErrNotFound].
+// at once one finds nothing to delete: [store.ErrNotFound], as for a row whose key is no longer held.
 func (i *Identities) take(ctx context.Context, read, remove *store.Query, key string, place []byte, into any, check func() error) error {
 	return i.logins.db.Update(ctx, func(tx *store.Tx) error {
 		sealed, err := store.One(ctx, tx, read, store.Value[[]byte], key)
@@ -165,6 +166,9 @@ func (i *Identities) take(ctx context.Context, read, remove *store.Query, key st
 			return err
 		}
 		plain, err := i.ring.Open(sealed, place)
+		if errors.Is(err, secret.ErrUnknownKey) {
+			return store.ErrNotFound
+		}
 		if err == nil {
 			err = json.Unmarshal(plain, into)
 		}

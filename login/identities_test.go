@@ -18,6 +18,7 @@ import (
 	"gatehouse/audit"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/notify"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/login"
@@ -786,4 +787,13 @@ func TestWhateverIsTriedALoginNeedsAFreshFlowItsProofAndItsAnswer(t *testing.T) 
 			},
 		})
 	})
+}
+
+func TestAFlowWhoseKeyWasDroppedIsNotKnownAnyMore(t *testing.T) {
+	p := newPort(t, sqlite(t), account.Options{})
+	other, err := secret.NewKeyring(secret.NewKey())
+	must(t, err)
+	p.second = p.server(other)
+	_, err = p.signIn(verified("ada", "ada@example.com"))
+	refuse(t, "a flow sealed with a key that is no longer held", err, fault.OAuthStateMismatch)
 }
