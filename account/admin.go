@@ -16,7 +16,7 @@ import (
 // SetRoles gives the account id exactly these roles; every server acts on them within a second. Who must
 // have a second factor from now on has their sessions ended. by is an administrator, and keeps that role:
 // so there is always one. Faults: UNAUTHENTICATED, FORBIDDEN,
-// NOT_FOUND, INVALID, WRONG_STATE.
+// NOT_FOUND, INVALID, EMAIL_NOT_VERIFIED, WRONG_STATE.
 func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.UserID, roles []viewer.Role) error {
 	if err := administers(by); err != nil {
 		return err
@@ -50,13 +50,22 @@ func (a *Accounts) SetRoles(ctx context.Context, by viewer.Viewer, id viewer.Use
 	})
 }
 
-// mayGetTx refuses roles that would leave the deployment without an administrator: nobody becomes one who
-// is going to be deleted, and the last one stays one.
+// mayGetTx refuses roles that would leave the deployment without an administrator, or give it one whom it
+// does not know: nobody becomes one who is going to be deleted or, where addresses must be confirmed, has
+// not confirmed theirs; and the last one stays one.
 func (a *Accounts) mayGetTx(ctx context.Context, tx *store.Tx, by viewer.Viewer, user User, roles []viewer.Role) error {
 	if !slices.Contains(roles, viewer.Admin) {
 		return a.adminStaysTx(ctx, tx, by, user.ID)
 	}
+	if a.o.EmailVerification == Required && !user.Verified && !slices.Contains(user.Roles, viewer.Admin) {
+		return unverified("roles")
+	}
 	return stays(user)
+}
+
+// unverified says that the address of an account, which is to become an administrator's, is not confirmed.
+func unverified(field string) error {
+	return fault.New(fault.EmailNotVerified, field, "Nobody has confirmed the address of this account: somebody else may have opened it.")
 }
 
 // stays refuses whoever is going to be deleted. Fault: WRONG_STATE.

@@ -109,6 +109,26 @@ func TestTwoAdministratorsWhoTakeTheRoleFromEachOtherAtOnceLeaveOne(t *testing.T
 	})
 }
 
+func TestWhereAddressesMustBeConfirmedNobodyBecomesAnAdministratorBefore(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, h *house) {
+		h.mailing(account.Options{EmailVerification: account.Required})
+		_, admin := h.admin("grace@example.com")
+		ada, roles := h.ada(), []viewer.Role{viewer.Developer, viewer.Admin}
+		refuse(t, "the role before", h.accounts.SetRoles(t.Context(), admin, ada.ID, roles), fault.EmailNotVerified, "roles")
+		must(t, h.accounts.SetRoles(t.Context(), admin, ada.ID, roles[:1]))
+		_, err := h.accounts.VerifyEmail(t.Context(), account.Shown{Token: token(h.mail(notify.VerifyEmail, adasEmail))}, home)
+		must(t, err)
+		must(t, h.accounts.SetRoles(t.Context(), admin, ada.ID, roles))
+
+		h.open(account.Options{})
+		eve, err := h.register(account.Registration{Email: "eve@example.com", Password: adasPassword})
+		must(t, err)
+		must(t, h.accounts.SetRoles(t.Context(), admin, eve.ID, roles))
+		h.open(account.Options{EmailVerification: account.Required})
+		must(t, h.accounts.SetRoles(t.Context(), admin, eve.ID, roles[1:])) // keeps what she had before it was asked for
+	})
+}
+
 func TestWhoIsImpersonatedIsToldAndBothAuditsKnow(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, h *house) {
 		ada := h.ada()

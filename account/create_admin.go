@@ -88,7 +88,7 @@ func (a *Accounts) ReclaimAdmin(ctx context.Context, email, secret, name string)
 // somebody else may have opened, to wait inside for just this; WRONG_STATE for one that is going to be deleted.
 func (a *Accounts) promoteTx(ctx context.Context, tx *store.Tx, user User) (User, error) {
 	if !user.Verified {
-		return User{}, fault.New(fault.EmailNotVerified, "email", "Nobody has confirmed the address of this account: somebody else may have opened it.")
+		return User{}, unverified("email")
 	}
 	if err := stays(user); err != nil {
 		return User{}, err

@@ -412,7 +412,7 @@ extend type Query {
 }
 
 extend type Mutation {
-  "Gives an account exactly these roles; every server acts on them within a second, and streams opened with the old ones end."
+  "Gives an account exactly these roles; every server acts on them within a second, and streams opened with the old ones end. Where addresses must be confirmed, an account becomes an administrator only after (EMAIL_NOT_VERIFIED)."
   setUserRoles(
     "Which account, and its roles."
     input: SetUserRolesInput!
@@ -642,7 +642,7 @@ enum UserErrorCode {
   INVALID_CREDENTIALS
   "The account has been disabled."
   ACCOUNT_DISABLED
-  "The e-mail address must be confirmed first; a fresh mail was sent."
+  "The e-mail address must be confirmed first; who signs in was sent a fresh mail."
   EMAIL_NOT_VERIFIED
   "The password must be replaced first: ask for a reset."
   PASSWORD_RESET_REQUIRED
