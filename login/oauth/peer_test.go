@@ -1,24 +1,18 @@
 package oauth_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"gatehouse/login/oauth"
+	"gatehouse/test/services"
 )
 
 const peerFolder = "../../test/peers/oidc-provider"
@@ -29,72 +23,11 @@ type peer struct {
 	issuer string
 }
 
-// startPeer starts a peer that ends with t. environment is in the form NAME=value. Without Node the
-// test is skipped, or fails where GATEHOUSE_TEST_REQUIRE is "all".
+// startPeer starts a peer that ends with t. environment is in the form NAME=value.
 func startPeer(t testing.TB, environment ...string) *peer {
 	t.Helper()
-	complaints := &logbook{}
-	command := exec.Command(needPeer(t), "index.js")
-	command.Dir = peerFolder
-	command.Env = append(os.Environ(), append(environment, "PORT=0", "REDIRECT_URI="+redirectURL)...)
-	command.Stderr = complaints
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stdout, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	started, issuer, ended := make(chan error, 1), make(chan string, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // the kernel sends Pdeathsig when the starting thread ends
-		err := command.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		line, _ := bufio.NewReader(stdout).ReadString('\n')
-		issuer <- strings.TrimSpace(line)
-		_ = command.Wait()
-	}()
-	if err := <-started; err != nil {
-		t.Fatalf("start the provider: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		<-ended
-	})
-	p := &peer{t: t, issuer: <-issuer}
-	if p.issuer == "" {
-		t.Fatalf("the provider did not start: %s", complaints)
-	}
-	return p
-}
-
-// needPeer returns the path of node once the peer's packages are installed.
-func needPeer(t testing.TB) string {
-	t.Helper()
-	give := t.Skipf
-	if os.Getenv("GATEHOUSE_TEST_REQUIRE") == "all" {
-		give = t.Fatalf
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		give("node is not installed")
-	}
-	if _, err := os.Stat(filepath.Join(peerFolder, "index.js")); err != nil {
-		give("there is no provider: %v", err)
-	}
-	if _, err := os.Stat(filepath.Join(peerFolder, "node_modules", "oidc-provider")); err == nil {
-		return node
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")
-	install.Dir = peerFolder
-	if out, err := install.CombinedOutput(); err != nil {
-		give("npm ci: %v\n%s", err, out)
-	}
-	return node
+	running := services.StartOIDCProvider(t, peerFolder, append(environment, "REDIRECT_URI="+redirectURL)...)
+	return &peer{t: t, issuer: running.Issuer}
 }
 
 func (p *peer) config(client string) oauth.Config {

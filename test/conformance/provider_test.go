@@ -23,7 +23,8 @@ func TestABrowserSignsInThroughAProviderFromAPageOfAnotherOrigin(t *testing.T) {
 	ctx := bounded(t)
 	need(t, "node", "npm")
 	install(ctx, t, providerFolder)
-	issuer := services.StartOIDCProvider(t, providerFolder, publicURL+"/oauth/callback/peer", appOrigin+"/from-provider")
+	issuer := services.StartOIDCProvider(t, providerFolder,
+		"REDIRECT_URI="+publicURL+"/oauth/callback/peer,"+appOrigin+"/from-provider").Issuer
 	i := prepare(ctx, t)
 	address := i.start(ctx, t, "--oauth-file", i.providers(t, issuer), "--public-url", publicURL, "--allowed-origins", appOrigin)
 	browse(ctx, t, "oauth.mjs", "SERVER="+strings.TrimPrefix(address, "http://"))

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,12 +11,11 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"gatehouse/test/services"
 )
 
 const providerFolder = "../peers/oidc-provider"
@@ -39,38 +37,13 @@ type identityProvider struct {
 	seen   *sightings // of the deployment
 }
 
-// startIdentityProvider starts a provider that ends with t. Without Node the test is skipped, or fails
-// where GATEHOUSE_TEST_REQUIRE is "all".
+// startIdentityProvider starts a provider that ends with t.
 func startIdentityProvider(t testing.TB) *identityProvider {
 	t.Helper()
-	command := exec.Command(needIdentityProvider(t), "index.js")
-	command.Dir = providerFolder
-	command.Env = append(os.Environ(), "PORT=0", "TELL=1", "REDIRECT_URI="+strings.Join([]string{
+	running := services.StartOIDCProvider(t, providerFolder, "TELL=1", "REDIRECT_URI="+strings.Join([]string{
 		publicURL + "/oauth/callback/peer", publicURL + "/oauth/callback/other", providerPage,
 	}, ","))
-	command.Stderr = os.Stderr
-	command.SysProcAttr = &syscall.SysProcAttr{}
-	said, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command.Stdout = writer
-	ended := make(chan struct{})
-	if err := spawn(command, ended); err != nil {
-		t.Fatalf("start the provider: %v", err)
-	}
-	_ = writer.Close()
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		<-ended
-		_ = said.Close()
-	})
-	p := &identityProvider{t: t, said: bufio.NewReader(said)}
-	if p.issuer, err = p.said.ReadString('\n'); err != nil {
-		t.Fatalf("the provider did not start: %v", err)
-	}
-	p.issuer = strings.TrimSpace(p.issuer)
-	return p
+	return &identityProvider{t: t, issuer: running.Issuer, said: running.Said}
 }
 
 // grants are the fields of a token answer that are secrets, and the verifier that was shown for it.
@@ -88,30 +61,6 @@ func (p *identityProvider) overhear(seen *sightings) {
 			seen.harvest(grants, line)
 		}
 	}()
-}
-
-// needIdentityProvider returns the path of node once the provider's packages are installed.
-func needIdentityProvider(t testing.TB) string {
-	t.Helper()
-	give := t.Skipf
-	if os.Getenv("GATEHOUSE_TEST_REQUIRE") == "all" {
-		give = t.Fatalf
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		give("node is not installed")
-	}
-	if _, err := os.Stat(filepath.Join(providerFolder, "node_modules", "oidc-provider")); err == nil {
-		return node
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")
-	install.Dir = providerFolder
-	if out, err := install.CombinedOutput(); err != nil {
-		give("npm ci: %v\n%s", err, out)
-	}
-	return node
 }
 
 // file writes the settings of two providers, which are one program with two clients.

@@ -97,11 +97,17 @@ func need(t testing.TB, programs ...string) string {
 			return matches[len(matches)-1]
 		}
 	}
-	if os.Getenv("GATEHOUSE_TEST_REQUIRE") == "all" {
-		t.Fatalf("%s is not on this machine, and GATEHOUSE_TEST_REQUIRE=all asks for it", programs[0])
-	}
-	t.Skipf("%s is not on this machine", programs[0])
+	unavailable(t, "%s is not on this machine", programs[0])
 	return ""
+}
+
+// unavailable skips the test, or fails it when everything is required.
+func unavailable(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("GATEHOUSE_TEST_REQUIRE") == "all" {
+		t.Fatalf(format+", and GATEHOUSE_TEST_REQUIRE=all asks for it", args...)
+	}
+	t.Skipf(format, args...)
 }
 
 // freePort returns a loopback port that was free a moment ago.
