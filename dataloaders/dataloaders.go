@@ -24,6 +24,8 @@ type Loaders struct {
 	users    company[viewer.UserID]
 	jobs     company[queue.ID]
 	started  company[queue.ID]
+	stepJobs company[queue.ID]
+	wholes   company[queue.ID]
 	sessions company[viewer.SessionID]
 
 	Users           Loader[viewer.UserID, account.User] // whoever may see them
@@ -39,6 +41,9 @@ type Loaders struct {
 
 	Attempts  Loader[queue.ID, []queue.Attempt] // of jobs that the viewer may see
 	Artifacts Loader[queue.ID, []queue.File]    // likewise
+	Steps     Loader[queue.ID, []queue.StepView]
+	StepJob   Loader[queue.ID, *queue.Job] // of a step of a workflow
+	Workflow  Loader[queue.ID, *queue.Job] // of which a job is a step
 
 	Session Loader[viewer.SessionID, session.Session]
 	LastJob Loader[queue.ID, *queue.Job] // of a schedule
@@ -49,6 +54,9 @@ func (l *Loaders) MeetUsers(ids ...viewer.UserID) { l.users.meet(ids) }
 
 // MeetJobs says that the fields of these jobs may be asked for.
 func (l *Loaders) MeetJobs(ids ...queue.ID) { l.jobs.meet(ids) }
+
+// MeetWorkflows says that these workflows of jobs may be asked for; "" is none.
+func (l *Loaders) MeetWorkflows(ids ...queue.ID) { l.wholes.meet(ids) }
 
 // MeetSchedules says that the fields of these schedules may be asked for.
 func (l *Loaders) MeetSchedules(schedules ...*queue.Schedule) {
@@ -88,6 +96,9 @@ func (s *Source) loaders() *Loaders {
 	l.Artifacts.from(&l.jobs, s.queue.Artifacts)
 	l.Session.from(&l.sessions, asViewer(s.sessions.ByIDs))
 	l.LastJob.from(&l.started, l.meeting(asViewer(s.queue.ByIDs)))
+	l.StepJob.from(&l.stepJobs, l.meeting(asViewer(s.queue.ByIDs)))
+	l.Workflow.from(&l.wholes, l.meeting(asViewer(s.queue.ByIDs)))
+	l.Steps.from(&l.jobs, l.meetingSteps(s.queue.Steps))
 	return l
 }
 
@@ -97,9 +108,23 @@ func (l *Loaders) meeting(read fetch[queue.ID, *queue.Job]) fetch[queue.ID, *que
 		jobs, err := read(ctx, ids)
 		for _, j := range jobs {
 			l.MeetJobs(j.ID)
+			l.MeetWorkflows(j.Parent)
 			l.MeetUsers(j.Owner)
 		}
 		return jobs, err
+	}
+}
+
+// meetingSteps is read, and names the jobs of the steps that it brings as company.
+func (l *Loaders) meetingSteps(read fetch[queue.ID, []queue.StepView]) fetch[queue.ID, []queue.StepView] {
+	return func(ctx context.Context, ids []queue.ID) (map[queue.ID][]queue.StepView, error) {
+		all, err := read(ctx, ids)
+		for _, steps := range all {
+			for _, s := range steps {
+				l.stepJobs.meet([]queue.ID{s.JobID})
+			}
+		}
+		return all, err
 	}
 }
 

@@ -686,6 +686,8 @@ type JobKind struct {
 	MaxRunning *int `json:"maxRunning,omitempty"`
 	// Whether createSchedule takes the kind.
 	Schedulable bool `json:"schedulable"`
+	// Whether a step of a workflow may be of the kind.
+	CanBeStep bool `json:"canBeStep"`
 }
 
 // How a job is to be run.
@@ -1349,6 +1351,24 @@ type StartPasskeyRegistrationPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Work in steps.
+type StartWorkflowInput struct {
+	// 1 to 100 steps.
+	Steps []*WorkflowStepInput `json:"steps"`
+	// What becomes of the others when a step fails.
+	OnFailure queue.FailureRule `json:"onFailure"`
+	// How to run the workflow; maxAttempts and priority count for its beginning alone.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What startWorkflow did.
+type StartWorkflowPayload struct {
+	// The job that the workflow as a whole is; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // Which suspended session asks, when its access token has expired.
 type StepUpInput struct {
 	// The session's refresh token, sent without an access token. Left out in cookie mode, where it is a cookie. It is not used up.
@@ -1547,6 +1567,40 @@ type VerifyMfaPayload struct {
 	TrustedDeviceToken *string `json:"trustedDeviceToken,omitempty"`
 	// Why the answer was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
+}
+
+// What a workflow brought.
+type WorkflowReport struct {
+	// How many steps it has.
+	Steps int `json:"steps"`
+	// How many have succeeded.
+	Succeeded int `json:"succeeded"`
+	// How many have failed or were cancelled; all of them were optional.
+	Failed int `json:"failed"`
+	// How many were skipped, since what they needed did not succeed.
+	Skipped int `json:"skipped"`
+}
+
+func (WorkflowReport) IsJobResult() {}
+
+// One step.
+type WorkflowStepInput struct {
+	// A name of its own in the workflow: 1 to 60 letters a to z, digits, - and _.
+	Name string `json:"name"`
+	// The kind of its job, one that can be a step; see jobKinds.
+	Kind string `json:"kind"`
+	// The input of the kind's mutation, without options, at most 64 KiB. In it, {"$from": "name", "pointer": "/rows"} stands for what the JSON Pointer finds in the result of that step, without pointer for the whole result; {"$artifact": "name", "name": "clean.jsonl"} in place of a file stands for that artifact of the step, without name for its only one.
+	Arguments json.RawMessage `json:"arguments,omitempty"`
+	// The names of the steps that it needs. Those that its arguments refer to need not be named.
+	Needs []string `json:"needs,omitempty"`
+	// What it needs of them.
+	When queue.StepCondition `json:"when"`
+	// Whether its failure is not the workflow's. What needs its success is skipped all the same.
+	Optional bool `json:"optional"`
+	// How urgent its job is; NORMAL when left out.
+	Priority *queue.Priority `json:"priority,omitempty"`
+	// How often a worker begins its job at the most, 1 to 25; as the kind says when left out.
+	MaxAttempts *int `json:"maxAttempts,omitempty"`
 }
 
 // The narrowest type that all values of a column fit.

@@ -24,6 +24,9 @@ type JobResolver interface {
 	Result(ctx context.Context, obj *queue.Job) (JobResult, error)
 
 	Artifacts(ctx context.Context, obj *queue.Job) ([]*Artifact, error)
+
+	Steps(ctx context.Context, obj *queue.Job) ([]*queue.StepView, error)
+	Workflow(ctx context.Context, obj *queue.Job) (*queue.Job, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -467,6 +470,70 @@ func (ec *executionContext) fieldContext_Job_expiresAt(_ context.Context, field 
 	return graphql.NewScalarFieldContext("Job", field, false, false, "Time")
 }
 
+func (ec *executionContext) _Job_steps(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Job_steps(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Job().Steps(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*queue.StepView) graphql.Marshaler {
+			return ec.marshalOWorkflowStep2ᚕᚖgatehouseᚋqueueᚐStepViewᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Job_steps(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Job",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_WorkflowStep(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Job_workflow(ctx context.Context, field graphql.CollectedField, obj *queue.Job) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Job_workflow(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Job().Workflow(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *queue.Job) graphql.Marshaler {
+			return ec.marshalOJob2ᚖgatehouseᚋqueueᚐJob(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Job_workflow(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Job",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Job(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _JobAttempt_number(ctx context.Context, field graphql.CollectedField, obj *queue.Attempt) (ret graphql.Marshaler) {
 	return ec.marshalNInt2int(ctx, field.Selections, obj.Number)
 }
@@ -803,6 +870,13 @@ func (ec *executionContext) _JobKind_schedulable(ctx context.Context, field grap
 	return ec.marshalNBoolean2bool(ctx, field.Selections, obj.Schedulable)
 }
 func (ec *executionContext) fieldContext_JobKind_schedulable(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("JobKind", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _JobKind_canBeStep(ctx context.Context, field graphql.CollectedField, obj *JobKind) (ret graphql.Marshaler) {
+	return ec.marshalNBoolean2bool(ctx, field.Selections, obj.CanBeStep)
+}
+func (ec *executionContext) fieldContext_JobKind_canBeStep(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("JobKind", field, false, false, "Boolean")
 }
 
@@ -1396,6 +1470,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 	switch obj := (obj).(type) {
 	case nil:
 		return graphql.Null
+	case WorkflowReport:
+		return ec._WorkflowReport(ctx, sel, &obj)
+	case *WorkflowReport:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._WorkflowReport(ctx, sel, obj)
 	case ImageSet:
 		return ec._ImageSet(ctx, sel, &obj)
 	case *ImageSet:
@@ -1661,6 +1742,16 @@ func (ec *executionContext) _Job(ctx context.Context, sel ast.SelectionSet, obj 
 			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "steps":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Job_steps(ctx, field, obj)
+				})
+		case "workflow":
+			out.Resolve(ec.OperationContext, i, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Job_workflow(ctx, field, obj)
+				})
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -1925,6 +2016,11 @@ func (ec *executionContext) _JobKind(ctx context.Context, sel ast.SelectionSet, 
 			}
 		case "schedulable":
 			out.Values[i] = ec._JobKind_schedulable(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "canBeStep":
+			out.Values[i] = ec._JobKind_canBeStep(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}

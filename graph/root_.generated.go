@@ -34,6 +34,7 @@ type ResolverRoot interface {
 	SessionTokens() SessionTokensResolver
 	Subscription() SubscriptionResolver
 	User() UserResolver
+	WorkflowStep() WorkflowStepResolver
 }
 
 type DirectiveRoot struct {
@@ -3017,6 +3018,126 @@ type RevokeAllSessionsPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/workflow.graphqls", Input: `extend union JobResult = WorkflowReport
+
+extend type Job {
+  "The steps of a workflow, in the order in which they were given; null for any other job."
+  steps: [WorkflowStep!]
+  "The workflow of which the job is a step; null when it is none. The job is deleted with it."
+  workflow: Job
+}
+
+extend type JobKind {
+  "Whether a step of a workflow may be of the kind."
+  canBeStep: Boolean!
+}
+
+"What a workflow brought."
+type WorkflowReport {
+  "How many steps it has."
+  steps: Int!
+  "How many have succeeded."
+  succeeded: Int!
+  "How many have failed or were cancelled; all of them were optional."
+  failed: Int!
+  "How many were skipped, since what they needed did not succeed."
+  skipped: Int!
+}
+
+"One step of a workflow: a job that begins once others have ended."
+type WorkflowStep {
+  "Its name in the workflow."
+  name: String!
+  "The kind of its job."
+  kind: String!
+  "The steps that it needs, those that its arguments refer to included."
+  needs: [String!]!
+  "Where it stands."
+  state: WorkflowStepState!
+  "Its newest job; null while it waits, and when it was skipped or could not be started."
+  job: Job
+  "Why it failed; null when it did not."
+  error: JobError
+}
+
+"Where a step of a workflow stands."
+enum WorkflowStepState {
+  "A step that it needs has not ended."
+  WAITING
+  "Its job was started and has not ended; see job.state."
+  RUNNING
+  "It has succeeded."
+  SUCCEEDED
+  "It has failed, or could not be started with what other steps brought."
+  FAILED
+  "It was cancelled, by itself or since another step failed."
+  CANCELLED
+  "It never begins: what it needed did not succeed, or the workflow was cancelled."
+  SKIPPED
+}
+
+"What becomes of the other steps when one that is not optional fails or is cancelled. The workflow fails in the end."
+enum WorkflowFailureRule {
+  "What runs is cancelled, what waits is skipped. Steps that follow the end of others, when: ENDED, still begin."
+  CANCEL_REST
+  "Steps that do not need the failed one go on."
+  FINISH_BRANCHES
+}
+
+"What a step needs of the steps that it needs."
+enum WorkflowStepCondition {
+  "All have succeeded; else it is skipped."
+  SUCCEEDED
+  "All have ended, well or badly. Such a step begins after a failure too, but not once the workflow was cancelled."
+  ENDED
+}
+
+extend type Mutation {
+  "Starts work in steps. A step begins once those that it needs have ended; steps that do not need each other run side by side. The workflow is a job itself: it can be watched, cancelled, started anew from where it failed, and deleted with its steps."
+  startWorkflow(
+    "The steps."
+    input: StartWorkflowInput!
+  ): StartWorkflowPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 120, seconds: 60)
+}
+
+"Work in steps."
+input StartWorkflowInput {
+  "1 to 100 steps."
+  steps: [WorkflowStepInput!]!
+  "What becomes of the others when a step fails."
+  onFailure: WorkflowFailureRule! = CANCEL_REST
+  "How to run the workflow; maxAttempts and priority count for its beginning alone."
+  options: JobOptions
+}
+
+"One step."
+input WorkflowStepInput {
+  "A name of its own in the workflow: 1 to 60 letters a to z, digits, - and _."
+  name: String!
+  "The kind of its job, one that can be a step; see jobKinds."
+  kind: String!
+  "The input of the kind's mutation, without options, at most 64 KiB. In it, {\"$from\": \"name\", \"pointer\": \"/rows\"} stands for what the JSON Pointer finds in the result of that step, without pointer for the whole result; {\"$artifact\": \"name\", \"name\": \"clean.jsonl\"} in place of a file stands for that artifact of the step, without name for its only one."
+  arguments: JSON
+  "The names of the steps that it needs. Those that its arguments refer to need not be named."
+  needs: [String!]
+  "What it needs of them."
+  when: WorkflowStepCondition! = SUCCEEDED
+  "Whether its failure is not the workflow's. What needs its success is skipped all the same."
+  optional: Boolean! = false
+  "How urgent its job is; NORMAL when left out."
+  priority: JobPriority
+  "How often a worker begins its job at the most, 1 to 25; as the kind says when left out."
+  maxAttempts: Int
+}
+
+"What startWorkflow did."
+type StartWorkflowPayload {
+  "The job that the workflow as a whole is; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
 }
 var parsedSchema = gqlparser.MustLoadSchema(sources...)
 
@@ -3538,6 +3659,10 @@ func (ec *executionContext) childFields_Job(ctx context.Context, field graphql.C
 		return ec.fieldContext_Job_finishedAt(ctx, field)
 	case "expiresAt":
 		return ec.fieldContext_Job_expiresAt(ctx, field)
+	case "steps":
+		return ec.fieldContext_Job_steps(ctx, field)
+	case "workflow":
+		return ec.fieldContext_Job_workflow(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Job", field.Name)
 }
@@ -3628,6 +3753,8 @@ func (ec *executionContext) childFields_JobKind(ctx context.Context, field graph
 		return ec.fieldContext_JobKind_maxRunning(ctx, field)
 	case "schedulable":
 		return ec.fieldContext_JobKind_schedulable(ctx, field)
+	case "canBeStep":
+		return ec.fieldContext_JobKind_canBeStep(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type JobKind", field.Name)
 }
@@ -4272,6 +4399,16 @@ func (ec *executionContext) childFields_StartPasskeyRegistrationPayload(ctx cont
 	return nil, fmt.Errorf("no field named %q was found under type StartPasskeyRegistrationPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_StartWorkflowPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_StartWorkflowPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_StartWorkflowPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StartWorkflowPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_StepUpPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "challenge":
@@ -4454,6 +4591,24 @@ func (ec *executionContext) childFields_VerifyMfaPayload(ctx context.Context, fi
 		return ec.fieldContext_VerifyMfaPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type VerifyMfaPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_WorkflowStep(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_WorkflowStep_name(ctx, field)
+	case "kind":
+		return ec.fieldContext_WorkflowStep_kind(ctx, field)
+	case "needs":
+		return ec.fieldContext_WorkflowStep_needs(ctx, field)
+	case "state":
+		return ec.fieldContext_WorkflowStep_state(ctx, field)
+	case "job":
+		return ec.fieldContext_WorkflowStep_job(ctx, field)
+	case "error":
+		return ec.fieldContext_WorkflowStep_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WorkflowStep", field.Name)
 }
 
 func (ec *executionContext) childFields___Directive(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -8,7 +8,7 @@ import (
 	"gatehouse/internal/fault"
 )
 
-// readArguments reads what a schedule starts a kind with into a struct of the mutation's names. A name
+// readArguments reads what a schedule or a step of a workflow starts a kind with into a struct of the mutation's names. A name
 // that is not among them is refused: it would be a mistake that shows each night.
 func readArguments[T any](input json.RawMessage) (T, error) {
 	var read T
@@ -20,7 +20,14 @@ func readArguments[T any](input json.RawMessage) (T, error) {
 		return read, fault.New(fault.Invalid, typed.Field, "The value is of another type than the mutation's input has.")
 	}
 	if err != nil {
-		return read, fault.New(fault.Invalid, "", "The kind's mutation has no such input, or it cannot be scheduled: a file, options.").With(err)
+		return read, fault.New(fault.Invalid, "", "The kind's mutation has no such input, or it is given by the mutation alone: a text, options.").With(err)
 	}
 	return read, nil
+}
+
+// madeFile is the file of a step, as [queue.Kind.Arguments] finds it.
+type madeFile struct {
+	Name      string `json:"name"`
+	MediaType string `json:"mediaType"`
+	Bytes     int64  `json:"bytes"`
 }

@@ -54,6 +54,7 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 		deliverMessages(parts.Ring, parts.Post, o.Now),
 		sendProofs(parts.Accounts),
 		exportsData(parts.Accounts, parts.Sections, o.Now),
+		queue.WorkflowKind.Define(),
 	}
 	if parts.Vault != nil {
 		kinds = append(kinds, reencrypts(parts.Vault))

@@ -45,21 +45,29 @@ var CSV = queue.Kind[CSVArgs, csvprofile.Summary]{
 	Description: "Reads a CSV of any size: columns, types, bad rows, and a clean copy as JSON Lines.",
 	MaxAttempts: 4,
 	Deadline:    2 * time.Hour,
-	Arguments:   scheduledCSV,
+	Arguments:   readCSVArguments,
+	File:        "file",
 }
 
-// scheduledCSV reads the input of the mutation that a schedule can keep: a CSV at an address.
-func scheduledCSV(input json.RawMessage) (CSVArgs, error) {
+// readCSVArguments reads the input of the mutation: a CSV at an address, or a file that another step has made.
+func readCSVArguments(input json.RawMessage) (CSVArgs, error) {
 	given, err := readArguments[struct {
-		URL       string `json:"url"`
-		HasHeader *bool  `json:"hasHeader"`
-		Delimiter string `json:"delimiter"`
+		URL       string    `json:"url"`
+		File      *madeFile `json:"file"`
+		HasHeader *bool     `json:"hasHeader"`
+		Delimiter string    `json:"delimiter"`
 	}](input)
 	if err != nil {
 		return CSVArgs{}, err
 	}
 	args := CSVArgs{
 		Source: FromURL, URL: given.URL, HasHeader: given.HasHeader == nil || *given.HasHeader, Delimiter: given.Delimiter,
+	}
+	if given.File != nil {
+		if given.URL != "" {
+			return args, fault.New(fault.Required, "", "Give exactly one of file and url.")
+		}
+		args.Source = FromFile
 	}
 	return args, args.Check()
 }

@@ -1,10 +1,13 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,6 +83,29 @@ var Image = queue.Kind[ImageArgs, ImageSet]{
 	Description: "Makes resized copies of an image, upright and without its metadata.",
 	MaxAttempts: 4,
 	Deadline:    15 * time.Minute,
+	Arguments:   readImageArguments,
+	File:        "file",
+	NeedsFile:   true,
+}
+
+// readImageArguments reads the input of the mutation with a file that another step has made. What the image is
+// shows when it is worked on.
+func readImageArguments(input json.RawMessage) (ImageArgs, error) {
+	given, err := readArguments[struct {
+		File     *madeFile   `json:"file"`
+		Variants []ImageSpec `json:"variants"`
+	}](input)
+	if err != nil {
+		return ImageArgs{}, err
+	}
+	if given.File == nil {
+		return ImageArgs{}, fault.New(fault.Required, "file", "Give the file of another step.")
+	}
+	for i := range given.Variants {
+		v := &given.Variants[i]
+		v.Fit, v.Format = cmp.Or(v.Fit, imaging.Inside), cmp.Or(v.Format, imaging.JPEG)
+	}
+	return ImageArgs{given.Variants}, checkVariants(given.Variants)
 }
 
 // The bounds of what may be asked for.
@@ -266,6 +292,10 @@ func (s *ImageSpec) check() (field string, _ *fault.Fault) {
 	switch {
 	case !variantName(s.Name):
 		return "name", fault.New(fault.Invalid, "", "A name has 1 to 60 letters a to z, digits, - and _, and begins with a letter or digit.")
+	case !slices.Contains([]imaging.Fit{imaging.Inside, imaging.Cover, imaging.Contain}, s.Fit):
+		return "fit", fault.New(fault.Invalid, "", "A fit is INSIDE, COVER or CONTAIN.")
+	case s.Format != imaging.JPEG && s.Format != imaging.PNG:
+		return "format", fault.New(fault.Invalid, "", "A format is JPEG or PNG.")
 	case s.Width < 0 || s.Width > imaging.MaxSide:
 		return "width", fault.New(fault.Invalid, "", "A width is 1 to 16384 pixels.")
 	case s.Height < 0 || s.Height > imaging.MaxSide:

@@ -71,7 +71,7 @@ func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes 
 	}
 	at := store.At(r.RunAt)
 	job, err := store.One(ctx, tx, insertJob, scanJob, r.id, r.Owner, r.Kind, kind.Queue, priority,
-		attempts, string(r.Input), store.OrNull(r.IdempotencyKey), at, at, at)
+		attempts, string(r.Input), store.OrNull(r.IdempotencyKey), store.OrNull(r.parent), at, at, at)
 	if errors.Is(err, store.ErrNotFound) { // the key is taken, or this transaction was committed before
 		job, err = store.One(ctx, tx, selectSame, scanJob, r.id, r.Owner, r.Kind, r.IdempotencyKey)
 		return job, false, err

@@ -24,6 +24,7 @@ const (
 	WithStartedAt
 	WithFinishedAt
 	WithExpiresAt
+	WithParent
 	forWorkers  // claim, process and the wish to cancel
 	withOutcome // where a large result is kept
 

@@ -55,6 +55,8 @@ func (q *Queue) writeEnding(ctx context.Context, cause error, run *Run, progress
 	switch {
 	case e.err == nil:
 		return q.succeed(ctx, run, kind, progress, e)
+	case errors.Is(e.err, errHeld):
+		return q.hold(ctx, run)
 	case errors.Is(cause, ErrCancelled):
 		return q.endRun(ctx, run, Failure{"CANCELLED", "The owner cancelled the job."}, e, endCancelled, kind.Retention.Microseconds())
 	case errors.Is(cause, ErrShutdown):

@@ -62,6 +62,7 @@ type Job struct {
 	StartedAt     time.Time
 	FinishedAt    time.Time
 	ExpiresAt     time.Time
+	Parent        ID // the workflow of which it is a step; "": none
 
 	outcome string // key of a large result, where it was read with the row
 }

@@ -27,10 +27,14 @@ type Kind[A, R any] struct {
 	Retention   time.Duration // how long an ended job is kept; 0: 7 days
 	Backoff     func(attempt int) time.Duration
 
-	// Arguments reads what a schedule is to start the kind with: the input of its mutation as a JSON
-	// object, without files and options. What the mutation would refuse is a fault here too, with the same
-	// field. nil: the kind cannot be scheduled, as one whose arguments are sealed.
+	// Arguments reads what a schedule or a step of a workflow is to start the kind with: the input of its
+	// mutation as a JSON object, without options. What the mutation would refuse is a fault here too, with the
+	// same field. nil: only its mutation starts the kind, as one whose arguments are sealed.
 	Arguments func(input json.RawMessage) (A, error)
+	// File is the name of the input that is a file, "" when the kind takes none. A step gives it what another
+	// has made; Arguments then finds an object with its name, mediaType and bytes there.
+	File      string
+	NeedsFile bool // so that a schedule cannot start the kind
 	// Scope is what its mutation asks for beside [viewer.RunJobs]; a schedule starts the kind as long as
 	// its owner is granted it. "": nothing more.
 	Scope viewer.Scope
@@ -50,19 +54,24 @@ type Definition struct {
 	Deadline    time.Duration
 	Retention   time.Duration
 	Scope       viewer.Scope
+	File        string
+	needsFile   bool
 	backoff     func(attempt int) time.Duration
 	handle      func(ctx context.Context, run *Run) (any, error)
-	request     func(owner viewer.UserID, arguments json.RawMessage, o JobOptions) (Request, error) // nil: not scheduled
+	request     func(owner viewer.UserID, arguments json.RawMessage, o JobOptions, file *blob.Upload) (Request, error) // nil: by its mutation alone
 }
 
 // Schedulable reports whether a schedule may start the kind.
-func (d Definition) Schedulable() bool { return d.request != nil }
+func (d Definition) Schedulable() bool { return d.request != nil && !d.needsFile }
+
+// CanBeStep reports whether a step of a workflow may be of the kind.
+func (d Definition) CanBeStep() bool { return d.request != nil && d.Name != WorkflowKind.Name }
 
 // Define returns k as the queue keeps it, with its defaults filled in.
 func (k Kind[A, R]) Define() Definition {
 	d := Definition{
 		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
-		Deadline: k.Deadline, Retention: k.Retention, Scope: k.Scope, backoff: k.Backoff,
+		Deadline: k.Deadline, Retention: k.Retention, Scope: k.Scope, File: k.File, needsFile: k.NeedsFile, backoff: k.Backoff,
 	}
 	if d.Scope == "" {
 		d.Scope = viewer.RunJobs
@@ -90,15 +99,28 @@ func (k Kind[A, R]) Define() Definition {
 		return k.Handle(ctx, run, args)
 	}
 	if k.Arguments != nil {
-		d.request = func(owner viewer.UserID, arguments json.RawMessage, o JobOptions) (Request, error) {
+		d.request = func(owner viewer.UserID, arguments json.RawMessage, o JobOptions, file *blob.Upload) (Request, error) {
+			if file == nil && gives(arguments, k.File) {
+				return Request{}, fault.New(fault.Invalid, k.File, "Only a step of a workflow gives a file, and only one that another has made.")
+			}
 			args, err := k.Arguments(arguments)
 			if err != nil {
 				return Request{}, err
 			}
-			return k.Request(owner, args, o)
+			request, err := k.Request(owner, args, o)
+			if file != nil {
+				request.Files = []*blob.Upload{file}
+			}
+			return request, err
 		}
 	}
 	return d
+}
+
+// gives reports whether arguments have something under the name.
+func gives(arguments json.RawMessage, name string) bool {
+	var object map[string]json.RawMessage
+	return name != "" && json.Unmarshal(arguments, &object) == nil && object[name] != nil
 }
 
 // Request returns the wish to have args worked on for owner.
@@ -118,7 +140,8 @@ type Request struct {
 	JobOptions
 	Files []*blob.Upload // what the job reads; claimed once the job is committed
 
-	id ID // chosen once, so that a transaction that runs twice makes one job
+	id     ID // chosen once, so that a transaction that runs twice makes one job
+	parent ID // the workflow of which it is a step; "": none
 }
 
 // JobOptions says how a job is to be run; the zero value leaves it to its kind.

@@ -45,6 +45,7 @@ var readers = map[queue.Fields]func(of, into *queue.Job){
 	queue.WithStartedAt:  func(of, into *queue.Job) { into.StartedAt = of.StartedAt },
 	queue.WithFinishedAt: func(of, into *queue.Job) { into.FinishedAt = of.FinishedAt },
 	queue.WithExpiresAt:  func(of, into *queue.Job) { into.ExpiresAt = of.ExpiresAt },
+	queue.WithParent:     func(of, into *queue.Job) { into.Parent = of.Parent },
 }
 
 // orders are the fields to sort by, each with what a list in that order reads of a job.

@@ -44,23 +44,10 @@ func (q *Queue) Cancel(ctx context.Context, by viewer.Viewer, id ID) (*Job, erro
 	if err != nil {
 		return nil, err
 	}
-	retention := q.retentionOf(j.Kind)
 	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
-		waiting, err := store.One(ctx, tx, cancelWaiting, scanJob, retention.Microseconds(), id)
+		now, err := q.cancelTx(ctx, tx, id, j.Kind, changes)
 		if err == nil {
-			j = waiting
-			return changes.record(ctx, tx, j, StateChanged, "Cancelled before it began.")
-		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		running, err := store.One(ctx, tx, askCancel, scanJob, id)
-		if err == nil {
-			j = running
-			return nil
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			return errFenced
+			j = now
 		}
 		return err
 	})
@@ -70,12 +57,34 @@ func (q *Queue) Cancel(ctx context.Context, by viewer.Viewer, id ID) (*Job, erro
 	if err != nil {
 		return nil, fmt.Errorf("cancel %s: %w", id, err)
 	}
-	if j.State == Running {
-		if err := q.bus.Publish(ctx, topicOfCancel, []byte(id)); err != nil {
-			q.options.Logger.WarnContext(ctx, "a cancel waits for the next beat", "job", id, "error", err)
-		}
+	switch {
+	case j.State != Running:
+	case j.Kind == WorkflowKind.Name:
+		q.goOn(ctx, id)
+		return q.owned(ctx, q.db, by, id, viewer.ManageJobs)
+	default:
+		q.tellOfCancel(ctx, id)
 	}
 	return j, nil
+}
+
+// cancelTx ends a job that waits, and marks one that runs. One that has ended is errFenced.
+func (q *Queue) cancelTx(ctx context.Context, tx *store.Tx, id ID, kind string, changes *changes) (*Job, error) {
+	j, err := store.One(ctx, tx, cancelWaiting, scanJob, q.retentionOf(kind).Microseconds(), id)
+	if err == nil {
+		return j, changes.record(ctx, tx, j, StateChanged, "Cancelled before it began.")
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	return fenced(ctx, tx, askCancel, id)
+}
+
+// tellOfCancel tells whoever has the job that it is to end.
+func (q *Queue) tellOfCancel(ctx context.Context, id ID) {
+	if err := q.bus.Publish(ctx, topicOfCancel, []byte(id)); err != nil {
+		q.options.Logger.WarnContext(ctx, "a cancel waits for the next beat", "job", id, "error", err)
+	}
 }
 
 // What is kept of a job that is started anew, by its owner as often as they like: two rounds of attempts,
@@ -85,16 +94,18 @@ const (
 	keptEvents   = 10_000
 )
 
-// Retry starts a failed or cancelled job anew, with all its attempts. Its newest history stays.
+// Retry starts a failed or cancelled job anew, with all its attempts. Its newest history stays. Of a workflow
+// the steps that have succeeded are not done again.
 func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error) {
-	if _, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs); err != nil {
+	j, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs)
+	if err != nil {
 		return nil, err
 	}
-	var (
-		j    *Job
-		keys []blob.Key
-	)
-	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) (err error) {
+	if j.Parent != "" {
+		return nil, fault.New(fault.WrongState, "id", "The job is a step of a workflow. Start that anew.")
+	}
+	var keys []blob.Key
+	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) (err error) {
 		if j, err = fenced(ctx, tx, restartJob, id); err != nil {
 			return err
 		}
@@ -102,6 +113,9 @@ func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error
 			return err
 		}
 		if _, err = tx.Exec(ctx, deleteMade, id); err != nil {
+			return err
+		}
+		if _, err = tx.Exec(ctx, forgetSteps, id); err != nil {
 			return err
 		}
 		if _, err = tx.Exec(ctx, forgetAttempts, id, j.Claim-keptAttempts); err != nil {
@@ -124,15 +138,18 @@ func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error
 	return j, nil
 }
 
-// Delete removes a job that has ended, with its events and files.
+// Delete removes a job that has ended, with its events, files and steps.
 func (q *Queue) Delete(ctx context.Context, by viewer.Viewer, id ID) error {
-	if _, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs); err != nil {
+	j, err := q.owned(ctx, q.db, by, id, viewer.ManageJobs)
+	if err != nil {
 		return err
 	}
+	if j.Parent != "" {
+		return fault.New(fault.WrongState, "id", "The job is a step of a workflow and goes with it. Delete that.")
+	}
 	var keys []blob.Key
-	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		query, size := selectFilesOf.List(1)
-		if keys, err = store.All(ctx, tx, query, scanKey, store.Values([]ID{id}, size)...); err != nil {
+	err = q.db.Update(ctx, func(tx *store.Tx) (err error) {
+		if keys, err = keysOf(ctx, tx, []ID{id}); err != nil {
 			return err
 		}
 		n, err := tx.Exec(ctx, deleteJob, id)

@@ -174,8 +174,11 @@ func (q *Queue) check(by viewer.Viewer, s *Schedule) error {
 	if err := by.Require(kind.Scope); err != nil {
 		return err
 	}
-	request, err := kind.request(s.Owner, s.Arguments, s.options())
+	request, err := kind.request(s.Owner, s.Arguments, s.options(), nil)
 	if err != nil {
+		return within("arguments", err)
+	}
+	if err := q.checkStepsOf(by, request); err != nil {
 		return within("arguments", err)
 	}
 	return request.check(q.options.Now())

@@ -116,14 +116,17 @@ func (s *dueSchedule) moments(when timing) (left []time.Time, newest time.Time) 
 
 // startTx enqueues the job of a moment. A job that cannot be is no error: it would stop all others.
 func (q *Queue) startTx(ctx context.Context, tx *store.Tx, s *dueSchedule, moment time.Time, changes *changes) error {
-	kind := q.kinds[s.Kind]
-	if owner := (viewer.Viewer{User: s.Owner, Roles: s.roles}); !s.active || !owner.May(kind.Scope) {
+	kind, owner := q.kinds[s.Kind], viewer.Viewer{User: s.Owner, Roles: s.roles}
+	if !s.active || !owner.May(kind.Scope) {
 		s.Last = &ScheduleRun{Moment: moment, Outcome: NotAllowed}
 		return nil
 	}
 	options := s.options()
 	options.IdempotencyKey = string(s.ID) + " " + moment.UTC().Format(time.RFC3339Nano)
-	request, err := kind.request(s.Owner, s.Arguments, options)
+	request, err := kind.request(s.Owner, s.Arguments, options, nil)
+	if err == nil {
+		err = q.checkStepsOf(owner, request)
+	}
 	if err != nil {
 		q.options.Logger.WarnContext(ctx, "a schedule's arguments were refused", "schedule", s.ID, "kind", s.Kind, "error", err)
 		s.Last = refusedRun(moment, err)

@@ -46,6 +46,7 @@ var columnsOfJob = []struct {
 	{WithStartedAt, "started_at", func(r *reader) any { return store.Time(&r.job.StartedAt) }},
 	{WithFinishedAt, "finished_at", func(r *reader) any { return store.Time(&r.job.FinishedAt) }},
 	{WithExpiresAt, "expires_at", func(r *reader) any { return store.Time(&r.job.ExpiresAt) }},
+	{WithParent, "parent_id", func(r *reader) any { return store.Text(&r.job.Parent) }},
 }
 
 // outcomeOfJob is the key of a result that is too large for its row.
@@ -107,8 +108,8 @@ func scanJobs() func(store.Scan) (*Job, error) { return newReader(whole, Job{}).
 // A job's life.
 var (
 	insertJob = store.SQL(`INSERT INTO jobs
-		(id, owner_id, kind, queue, priority, max_attempts, input, idempotency_key, state, run_at, sequence, created_at, pushed_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, CASE WHEN CAST(? AS BIGINT) > {now} THEN 'SCHEDULED' ELSE 'QUEUED' END,
+		(id, owner_id, kind, queue, priority, max_attempts, input, idempotency_key, parent_id, state, run_at, sequence, created_at, pushed_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CASE WHEN CAST(? AS BIGINT) > {now} THEN 'SCHEDULED' ELSE 'QUEUED' END,
 			CASE WHEN CAST(? AS BIGINT) > {now} THEN CAST(? AS BIGINT) ELSE {now} END, 1, {now}, {now})
 		ON CONFLICT DO NOTHING
 		RETURNING ` + columns)
@@ -182,7 +183,8 @@ var (
 			cancel_asked_at = NULL, run_at = {now}, pushed_at = {now}, started_at = NULL, finished_at = NULL, expires_at = NULL,
 			progress_done = 0, progress_total = 0, progress_stage = '', sequence = sequence + 1
 		WHERE id = ? AND state IN ('FAILED', 'CANCELLED') RETURNING ` + columns)
-	deleteJob = store.SQL(`DELETE FROM jobs WHERE id = ? AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')`)
+	deleteJob = store.SQL(`DELETE FROM jobs WHERE id = ? AND state IN ` + ended + `
+		AND NOT EXISTS (SELECT 1 FROM jobs step WHERE step.parent_id = jobs.id AND step.state IN ` + open + `)`)
 )
 
 // What the sweeper asks and does.
@@ -202,8 +204,9 @@ var (
 	deleteDead = store.SQL(`DELETE FROM processes WHERE lease_until < {now}
 		AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'RUNNING' AND process_id = processes.id)`)
 
-	selectExpired  = store.SQL(`SELECT id FROM jobs WHERE expires_at < {now} ORDER BY expires_at LIMIT 100`)
+	selectExpired  = store.SQL(`SELECT id FROM jobs WHERE expires_at < {now} AND parent_id IS NULL ORDER BY expires_at LIMIT 100`)
 	selectFilesOf  = store.SQL(`SELECT blob_key FROM job_files WHERE job_id IN (?*)`)
+	selectStepJobs = store.SQL(`SELECT id FROM jobs WHERE parent_id IN (?*)`)
 	deleteExpired  = store.SQL(`DELETE FROM jobs WHERE expires_at < {now} AND id IN (?*)`)
 	selectKeyInUse = store.SQL(`SELECT 1 FROM job_files WHERE blob_key = ?`)
 	proveProcess   = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES (?, ?, ?, {now}, {now} + ?)
@@ -224,10 +227,11 @@ func vitalsOf(lanes []laneOf, ours string) *store.Query {
 	text := `SELECT {now},
 		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
 		(SELECT min(lease_until) FROM processes),
-		(SELECT min(expires_at) FROM jobs WHERE expires_at IS NOT NULL),
+		(SELECT min(expires_at) FROM jobs WHERE expires_at IS NOT NULL AND parent_id IS NULL),
 		(SELECT count(*) FROM jobs WHERE ` + orphaned + `),
 		(SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL AND ` + ours + `),
-		(SELECT count(*) FROM schedules WHERE ` + released + ` AND ` + ours + `)`
+		(SELECT count(*) FROM schedules WHERE ` + released + ` AND ` + ours + `),
+		(SELECT count(*) FROM (` + stalled + `) AS stalled)`
 	for _, l := range lanes {
 		text += fmt.Sprintf(`,
 		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND queue = %s AND priority = %d)`,

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"gatehouse/internal/blob"
@@ -15,6 +16,7 @@ type vitals struct {
 	fire                    int64   // when the next schedule is to start a job
 	orphans                 int64   // running jobs of dead processes
 	held                    int64   // schedules that may start the job that they held back
+	stalled                 int64   // workflows of whose steps there is something to note
 	pushed                  []int64 // by lane: when its oldest job was pushed
 }
 
@@ -45,7 +47,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 
 func (q *Queue) look(ctx context.Context) (vitals, error) {
 	return store.One(ctx, q.db, q.vitals, func(scan store.Scan) (vitals, error) {
-		moments := make([]*int64, 7+len(q.lanes))
+		moments := make([]*int64, 8+len(q.lanes))
 		into := make([]any, len(moments))
 		for i := range moments {
 			into[i] = &moments[i]
@@ -61,7 +63,7 @@ func (q *Queue) look(ctx context.Context) (vitals, error) {
 		}
 		return vitals{
 			now: known[0], due: known[1], lease: known[2], expiry: known[3], orphans: known[4],
-			fire: known[5], held: known[6], pushed: known[7:],
+			fire: known[5], held: known[6], stalled: known[7], pushed: known[8:],
 		}, nil
 	})
 }
@@ -104,6 +106,11 @@ func (q *Queue) tidy(ctx context.Context, v vitals) error {
 	}
 	if v.orphans > 0 || v.lease > 0 && v.lease < v.now {
 		if err := q.bury(ctx); err != nil {
+			return err
+		}
+	}
+	if v.stalled > 0 {
+		if err := q.goOnStalled(ctx); err != nil {
 			return err
 		}
 	}
@@ -213,11 +220,10 @@ func (q *Queue) expire(ctx context.Context) error {
 		}
 		var keys []blob.Key
 		err = q.db.Update(ctx, func(tx *store.Tx) (err error) {
-			query, size := selectFilesOf.List(len(ids))
-			if keys, err = store.All(ctx, tx, query, scanKey, store.Values(ids, size)...); err != nil {
+			if keys, err = keysOf(ctx, tx, ids); err != nil {
 				return err
 			}
-			query, size = deleteExpired.List(len(ids))
+			query, size := deleteExpired.List(len(ids))
 			_, err = tx.Exec(ctx, query, store.Values(ids, size)...)
 			return err
 		})
@@ -228,6 +234,15 @@ func (q *Queue) expire(ctx context.Context) error {
 			q.removeBlob(ctx, key)
 		}
 	}
+}
+
+// keysOf returns the keys of the files of jobs and of their steps.
+func keysOf(ctx context.Context, tx *store.Tx, ids []ID) ([]blob.Key, error) {
+	steps, err := store.Many(ctx, tx, selectStepJobs, store.Value[ID], ids)
+	if err != nil {
+		return nil, err
+	}
+	return store.Many(ctx, tx, selectFilesOf, scanKey, slices.Concat(ids, steps))
 }
 
 // Owned reports whether a job knows the file; the sweep of the blob store asks.

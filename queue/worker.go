@@ -177,7 +177,9 @@ func (q *Queue) do(ctx context.Context, job *Job) {
 	}
 	// What became of the job is written whatever has ended its context.
 	q.finish(context.WithoutCancel(ctx), context.Cause(ctx), run, ended)
-	q.metrics.ran(job, time.Since(began), ended.err)
+	if !errors.Is(ended.err, errHeld) { // it goes on
+		q.metrics.ran(job, time.Since(began), ended.err)
+	}
 }
 
 // ending is how a handler ended.
@@ -223,6 +225,10 @@ func (q *Queue) handle(ctx context.Context, kind Definition, run *Run) ending {
 func (q *Queue) logEnding(ctx context.Context, job *Job, state State, err error) {
 	level := slog.LevelInfo
 	attrs := []any{"job", job.ID, "kind", job.Kind, "attempt", job.Attempt, "state", state}
+	if errors.Is(err, errHeld) {
+		q.options.Logger.DebugContext(ctx, "job goes on by its steps", attrs...)
+		return
+	}
 	if err != nil {
 		level = slog.LevelWarn
 		attrs = append(attrs, "error", err)

@@ -176,6 +176,11 @@ func (q *Queue) announce(ctx context.Context, c *changes) {
 		}
 		q.publish(ctx, change)
 	}
+	for _, change := range c.all {
+		if change.event.Type == StateChanged && change.job.State.Final() && change.job.Parent != "" {
+			q.goOn(ctx, change.job.Parent)
+		}
+	}
 }
 
 // The topics on which changes travel: of one job, of one owner's jobs, of all.

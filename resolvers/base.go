@@ -116,6 +116,7 @@ func meetNodes(ctx context.Context, nodes map[string]node.Node) {
 			loaders.MeetSessions(one.Session)
 		case *queue.Job:
 			loaders.MeetJobs(one.ID)
+			loaders.MeetWorkflows(one.Parent)
 			loaders.MeetUsers(one.Owner)
 		case *queue.Schedule:
 			loaders.MeetSchedules(one)

@@ -126,6 +126,12 @@ func resultOf(j *queue.Job, raw json.RawMessage) (graph.JobResult, error) {
 			return nil, fmt.Errorf("read result of %s: %w", kind, err)
 		}
 		return imageSet(j.ID, s), nil
+	case queue.WorkflowKind.Name:
+		var r queue.WorkflowReport
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return &graph.WorkflowReport{Steps: r.Steps, Succeeded: r.Succeeded, Failed: r.Failed, Skipped: r.Skipped}, nil
 	}
 	return nil, fmt.Errorf("the result of kind %q has no type in the schema", j.Kind)
 }

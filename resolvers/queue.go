@@ -69,6 +69,7 @@ func meetJobs(ctx context.Context, found page.Page[*queue.Excerpt]) {
 	loaders := dataloaders.From(ctx)
 	for _, j := range found.Items {
 		loaders.MeetJobs(j.ID)
+		loaders.MeetWorkflows(j.Parent)
 		loaders.MeetUsers(j.Owner)
 	}
 }
@@ -114,7 +115,7 @@ func kindOf(k queue.Definition, s queue.Setting) *graph.JobKind {
 	return &graph.JobKind{
 		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
 		DeadlineSeconds: int(k.Deadline / time.Second), RetentionHours: int(k.Retention / time.Hour),
-		Paused: s.Paused, MaxRunning: s.MaxRunning, Schedulable: k.Schedulable(),
+		Paused: s.Paused, MaxRunning: s.MaxRunning, Schedulable: k.Schedulable(), CanBeStep: k.CanBeStep(),
 	}
 }
 

@@ -49,6 +49,7 @@ type (
 	jobResolver           struct{ *Resolver }
 	imageVariantResolver  struct{ *Resolver }
 	scheduleResolver      struct{ *Resolver }
+	workflowStepResolver  struct{ *Resolver }
 	identityResolver      struct{ *Resolver }
 	securityEventResolver struct{ *Resolver }
 	auditEventResolver    struct{ *Resolver }

@@ -3,7 +3,6 @@ package resolvers
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"gatehouse/account"
@@ -97,11 +96,7 @@ func (r *scheduleResolver) LastJob(ctx context.Context, obj *queue.Schedule) (*q
 	if obj.LastJob == "" {
 		return nil, nil
 	}
-	j, err := dataloaders.From(ctx).LastJob.Load(ctx, obj.LastJob)
-	if errors.Is(err, dataloaders.ErrMissing) {
-		return nil, nil
-	}
-	return j, err
+	return seen(dataloaders.From(ctx).LastJob.Load(ctx, obj.LastJob))
 }
 
 // Owner shows the account to whoever may see it; who may see the schedule alone sees the account's id.

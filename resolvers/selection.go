@@ -60,13 +60,15 @@ func (s *jobSelection) edge(f *ast.Field) {
 func jobFields(set ast.SelectionSet) (fields queue.Fields) {
 	eachField(set, func(f *ast.Field) {
 		switch f.Name {
-		case "__typename", "id", "attempts": // the last are found by the id
+		case "__typename", "id", "attempts", "steps": // the last are found by the id
 		case "artifacts": // found by the id too; kind and owner say who may see them
 			fields |= queue.WithKind | queue.WithOwner
 		case "owner":
 			fields |= queue.WithOwner
 		case "kind":
 			fields |= queue.WithKind
+		case "workflow":
+			fields |= queue.WithParent
 		case "queue":
 			fields |= queue.WithQueue
 		case "state":

@@ -28,6 +28,14 @@ type crowd struct {
 // markRun has a schedule started a job.
 var markRun = store.SQL(`UPDATE schedules SET last_at = created_at, last_outcome = 'STARTED', last_job_id = ? WHERE id = ?`)
 
+// The statements that make of two jobs that have run a workflow and its step.
+var (
+	makeWhole = store.SQL(`UPDATE jobs SET kind = 'workflow', result = '{"steps":1,"succeeded":1}',
+		input = '{"steps":[{"name":"first","kind":"processCsv","arguments":{}}],"onFailure":"CANCEL_REST"}' WHERE id = ?`)
+	makeStep = store.SQL(`INSERT INTO workflow_steps (workflow_id, name, state, job_id) VALUES (?, 'first', 'ENDED', ?)`)
+	makePart = store.SQL(`UPDATE jobs SET parent_id = ? WHERE id = ?`)
+)
+
 // newCrowd makes a crowd of n accounts on the database at address.
 func newCrowd(t testing.TB, address string, n int) *crowd {
 	t.Helper()
@@ -41,7 +49,25 @@ func newCrowd(t testing.TB, address string, n int) *crowd {
 	for _, id := range c.jobs {
 		c.await(id)
 	}
+	for i := 0; i < len(c.jobs); i += 2 {
+		c.join(c.jobs[i], c.jobs[i+1])
+	}
 	return c
+}
+
+// join makes of the whole a workflow with one step.
+func (c *crowd) join(step, whole queue.ID) {
+	c.t.Helper()
+	c.must(c.db.Update(c.t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.Exec(c.t.Context(), makeWhole, whole); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(c.t.Context(), makeStep, whole, step); err != nil {
+			return err
+		}
+		_, err := tx.Exec(c.t.Context(), makePart, whole, step)
+		return err
+	}))
 }
 
 func (c *crowd) must(err error) {

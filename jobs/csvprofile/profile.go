@@ -121,27 +121,28 @@ func delimiterAllowed(r rune) bool {
 
 // Summary says what a CSV holds.
 type Summary struct {
-	Rows      int64     // good rows; the header is not one
-	BadRows   int64     // all bad rows, listed or not
-	Bad       []BadRow  // the first Options.MaxListed of them, in file order
-	Columns   []Column  // in file order
-	Renamed   []Renamed // header names that were empty, used twice or too long
-	Delimiter rune      // given or found
-	Encoding  Encoding  // what the bytes were; all output is UTF-8
-	BytesRead int64     // of the source, before any conversion
+	Rows      int64     `json:"rows"`          // good rows; the header is not one
+	BadRows   int64     `json:"badRows"`       // all bad rows, listed or not
+	Bad       []BadRow  `json:"rejects"`       // the first Options.MaxListed of them, in file order
+	Columns   []Column  `json:"columns"`       // in file order
+	Renamed   []Renamed `json:"renamed"`       // header names that were empty, used twice or too long
+	Delimiter rune      `json:"delimiterCode"` // given or found
+	Encoding  Encoding  `json:"encoding"`      // what the bytes were; all output is UTF-8
+	BytesRead int64     `json:"bytes"`         // of the source, before any conversion
 }
 
 // Column is what one column holds. Min and Max are empty when no field has a value; they are compared
 // as the column's type asks (TEXT by bytes) and cut to 200 bytes.
 type Column struct {
-	Name     string
-	Type     Type
-	Min, Max string
-	Empty    int64 // fields without a byte between their delimiters or quotes
-	Distinct int64 // different non-empty values
+	Name     string `json:"name"`
+	Type     Type   `json:"type"`
+	Min      string `json:"min"`
+	Max      string `json:"max"`
+	Empty    int64  `json:"empty"`    // fields without a byte between their delimiters or quotes
+	Distinct int64  `json:"distinct"` // different non-empty values
 	// DistinctIsExact holds up to 1,024 values; beyond, Distinct is a HyperLogLog estimate with a
 	// standard error of 0.81 %.
-	DistinctIsExact bool
+	DistinctIsExact bool `json:"distinctIsExact"`
 }
 
 // Reason says why a row is bad.
@@ -161,9 +162,9 @@ const (
 
 // BadRow is a row that was left out. Line is where it begins; the first line is 1.
 type BadRow struct {
-	Line    int64
-	Reason  Reason
-	Message string
+	Line    int64  `json:"line"`
+	Reason  Reason `json:"code"`
+	Message string `json:"reason"`
 }
 
 // profiler is one run of Profile over one file.
