@@ -460,6 +460,46 @@ type DisableUserPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// A file to download of which is known what it holds.
+type DownloadFileInput struct {
+	// Where it is.
+	URL string `json:"url"`
+	// The SHA-256 that it must have, in hexadecimal; any when left out.
+	Sha256 *string `json:"sha256,omitempty"`
+}
+
+// Which files to download: 1 to 20 in urls and files together.
+type DownloadFilesInput struct {
+	// Where they are: addresses of at most 2048 characters, http or https, at public addresses. At most 5 redirects are followed, each checked anew.
+	Urls []string `json:"urls"`
+	// Files of which is known what they hold.
+	Files []*DownloadFileInput `json:"files"`
+	// How to run the job.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What downloadFiles did.
+type DownloadFilesPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// What came of the files.
+type DownloadReport struct {
+	// How many were downloaded.
+	Downloaded int `json:"downloaded"`
+	// How many were not.
+	Failed int `json:"failed"`
+	// The size of those that were, in bytes.
+	Bytes int64 `json:"bytes"`
+	// The files: those of urls, then those of files, in the order in which they were given.
+	Files []*jobs.DownloadedFile `json:"files"`
+}
+
+func (DownloadReport) IsJobResult() {}
+
 // Which account to enable.
 type EnableUserInput struct {
 	// The account's id.
@@ -525,6 +565,38 @@ type EnrolmentRequired struct {
 }
 
 func (EnrolmentRequired) IsLoginOutcome() {}
+
+// What came of the addresses.
+type FetchReport struct {
+	// How many answered with a status of 200 to 299.
+	Fetched int `json:"fetched"`
+	// How many did not.
+	Failed int `json:"failed"`
+	// The addresses, in the order in which they were given.
+	Results []*jobs.FetchResult `json:"results"`
+}
+
+func (FetchReport) IsJobResult() {}
+
+// Addresses, and how to fetch them.
+type FetchUrlsInput struct {
+	// Where to fetch from: 1 to 100 addresses of at most 2048 characters, http or https, at public addresses. At most 5 redirects are followed, each checked anew.
+	Urls []string `json:"urls"`
+	// How many seconds one address may take, 1 to 30, from the connection to the last byte. A server that answers 429 or 503 with Retry-After of at most 2 minutes is asked again, twice at the most.
+	TimeoutSeconds int `json:"timeoutSeconds"`
+	// How many seconds old an answer may be that you have fetched before, 0 to 3600, and how long those of this job are kept. 0: none is used and none is kept. Kept are answers of status 200 to 299 that the server does not declare no-store. Nobody else is given them.
+	CacheSeconds int `json:"cacheSeconds"`
+	// How to run the job.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What fetchUrls did.
+type FetchUrlsPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
 
 // A passkey's answer.
 type FinishPasskeyLoginInput struct {

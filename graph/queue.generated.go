@@ -1484,6 +1484,20 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 			return graphql.Null
 		}
 		return ec._ImageSet(ctx, sel, obj)
+	case FetchReport:
+		return ec._FetchReport(ctx, sel, &obj)
+	case *FetchReport:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._FetchReport(ctx, sel, obj)
+	case DownloadReport:
+		return ec._DownloadReport(ctx, sel, &obj)
+	case *DownloadReport:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._DownloadReport(ctx, sel, obj)
 	case DataExport:
 		return ec._DataExport(ctx, sel, &obj)
 	case *DataExport:

@@ -23,6 +23,8 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	AuditEvent() AuditEventResolver
+	DownloadedFile() DownloadedFileResolver
+	FetchResult() FetchResultResolver
 	Identity() IdentityResolver
 	ImageVariant() ImageVariantResolver
 	Job() JobResolver
@@ -745,6 +747,76 @@ type Mutation
 "What can be watched."
 type Subscription
 `, BuiltIn: false},
+	{Name: "../schema/download.graphqls", Input: `extend type Mutation {
+  "Downloads up to 20 files in the background and keeps them as artifacts, each of at most 2 GiB, together of 10 GiB. What was downloaded is not downloaded again by another attempt; files whose servers name their content by a strong ETag go on where they stopped."
+  downloadFiles(
+    "Which files."
+    input: DownloadFilesInput!
+  ): DownloadFilesPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 60)
+}
+
+"Which files to download: 1 to 20 in urls and files together."
+input DownloadFilesInput {
+  "Where they are: addresses of at most 2048 characters, http or https, at public addresses. At most 5 redirects are followed, each checked anew."
+  urls: [String!]! = []
+  "Files of which is known what they hold."
+  files: [DownloadFileInput!]! = []
+  "How to run the job."
+  options: JobOptions
+}
+
+"A file to download of which is known what it holds."
+input DownloadFileInput {
+  "Where it is."
+  url: String!
+  "The SHA-256 that it must have, in hexadecimal; any when left out."
+  sha256: String
+}
+
+"What downloadFiles did."
+type DownloadFilesPayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend union JobResult = DownloadReport
+
+"What came of the files."
+type DownloadReport {
+  "How many were downloaded."
+  downloaded: Int!
+  "How many were not."
+  failed: Int!
+  "The size of those that were, in bytes."
+  bytes: Long!
+  "The files: those of urls, then those of files, in the order in which they were given."
+  files: [DownloadedFile!]!
+}
+
+"What came of one file."
+type DownloadedFile {
+  "The address, as it was given."
+  url: String!
+  "What its artifact is called: as the server says, or as the address ends, made safe and unique; null when it failed."
+  name: String
+  "What the server calls its content; null when it failed."
+  mediaType: String
+  "Its size in bytes; 0 when it failed."
+  bytes: Long!
+  "The SHA-256 of its content, in hexadecimal; null when it failed."
+  sha256: String
+  "Whether a part of it is of an earlier attempt."
+  resumed: Boolean!
+  "The addresses to which the server has sent on; the last one has sent the file."
+  redirects: [String!]!
+  "Its file; null when it failed, and once the file has been deleted."
+  artifact: Artifact
+  "Why it failed; null when it did not."
+  error: FetchError
+}
+`, BuiltIn: false},
 	{Name: "../schema/factor.graphqls", Input: `"How a challenge is answered."
 enum MfaMethod {
   "A code of an authenticator app (RFC 6238)."
@@ -1158,6 +1230,106 @@ type RevokeTrustedDevicePayload {
   trustedDeviceId: ID
   "Why it was refused; empty on success."
   userErrors: [UserError!]!
+}
+`, BuiltIn: false},
+	{Name: "../schema/fetch.graphqls", Input: `extend type Mutation {
+  "Fetches up to 100 addresses at once in the background, each with GET. An address that fails is told in the report and does not fail the job. At most 20 are under way for a job, and 8 at one host."
+  fetchUrls(
+    "The addresses, and how to fetch them."
+    input: FetchUrlsInput!
+  ): FetchUrlsPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 60)
+}
+
+"Addresses, and how to fetch them."
+input FetchUrlsInput {
+  "Where to fetch from: 1 to 100 addresses of at most 2048 characters, http or https, at public addresses. At most 5 redirects are followed, each checked anew."
+  urls: [String!]!
+  "How many seconds one address may take, 1 to 30, from the connection to the last byte. A server that answers 429 or 503 with Retry-After of at most 2 minutes is asked again, twice at the most."
+  timeoutSeconds: Int! = 10
+  "How many seconds old an answer may be that you have fetched before, 0 to 3600, and how long those of this job are kept. 0: none is used and none is kept. Kept are answers of status 200 to 299 that the server does not declare no-store. Nobody else is given them."
+  cacheSeconds: Int! = 0
+  "How to run the job."
+  options: JobOptions
+}
+
+"What fetchUrls did."
+type FetchUrlsPayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend union JobResult = FetchReport
+
+"What came of the addresses."
+type FetchReport {
+  "How many answered with a status of 200 to 299."
+  fetched: Int!
+  "How many did not."
+  failed: Int!
+  "The addresses, in the order in which they were given."
+  results: [FetchResult!]!
+}
+
+"What came of one address."
+type FetchResult {
+  "The address, as it was given."
+  url: String!
+  "The status of the answer; null when none came."
+  status: Int
+  "What the server calls the content; null when no answer came."
+  mediaType: String
+  "The size of the content, in bytes, unpacked; at most 1 MiB."
+  bytes: Long!
+  "How long it took, in milliseconds, with all waiting."
+  durationMs: Long!
+  "The SHA-256 of the content, in hexadecimal; null when no answer came."
+  sha256: String
+  "The content, at most the first 16 KiB; null when it is not UTF-8 text."
+  body: String
+  "Whether body is only the beginning of the content."
+  truncated: Boolean!
+  "The whole content as a file, where body has not all of it; null else, and of an answer that is an error."
+  artifact: Artifact
+  "Whether the answer was kept from an earlier job."
+  fromCache: Boolean!
+  "When the answer was read; null when none came."
+  fetchedAt: Time
+  "The addresses to which the server has sent on; the last one has answered."
+  redirects: [String!]!
+  "Why it failed; null when it did not."
+  error: FetchError
+}
+
+"Why an address was not fetched."
+type FetchError {
+  "What a program switches on."
+  code: FetchErrorCode!
+  "A sentence for a person."
+  message: String!
+}
+
+"Why an address was not fetched, for a program."
+enum FetchErrorCode {
+  "The address, or one that it redirects to, is not a public one, or does not exist."
+  REFUSED
+  "The address does not answer."
+  UNREACHABLE
+  "The address has no certificate that is trusted."
+  UNTRUSTED
+  "It takes too long, or there was no time left."
+  TIMEOUT
+  "It redirects more than 5 times, or to what is not fetched."
+  REDIRECTS
+  "The answer is an error; see the status."
+  STATUS
+  "The content is too large."
+  TOO_LARGE
+  "The answer broke off or cannot be unpacked."
+  INTERRUPTED
+  "The content is not the expected one."
+  CHECKSUM
 }
 `, BuiltIn: false},
 	{Name: "../schema/image.graphqls", Input: `extend type Mutation {
@@ -2179,7 +2351,7 @@ type Job implements Node {
 
 "How far a job has come."
 type JobProgress {
-  "How much is done, in the unit of the kind: bytes for processCsv, variants for processImage."
+  "How much is done, in the unit of the kind: bytes for processCsv and downloadFiles, variants for processImage, addresses for fetchUrls."
   done: Long!
   "How much there is in all; 0 when nobody knows."
   total: Long!
@@ -3469,6 +3641,40 @@ func (ec *executionContext) childFields_DisableUserPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type DisableUserPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_DownloadFilesPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_DownloadFilesPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DownloadFilesPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DownloadFilesPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DownloadedFile(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "url":
+		return ec.fieldContext_DownloadedFile_url(ctx, field)
+	case "name":
+		return ec.fieldContext_DownloadedFile_name(ctx, field)
+	case "mediaType":
+		return ec.fieldContext_DownloadedFile_mediaType(ctx, field)
+	case "bytes":
+		return ec.fieldContext_DownloadedFile_bytes(ctx, field)
+	case "sha256":
+		return ec.fieldContext_DownloadedFile_sha256(ctx, field)
+	case "resumed":
+		return ec.fieldContext_DownloadedFile_resumed(ctx, field)
+	case "redirects":
+		return ec.fieldContext_DownloadedFile_redirects(ctx, field)
+	case "artifact":
+		return ec.fieldContext_DownloadedFile_artifact(ctx, field)
+	case "error":
+		return ec.fieldContext_DownloadedFile_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DownloadedFile", field.Name)
+}
+
 func (ec *executionContext) childFields_EnableUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "user":
@@ -3519,6 +3725,58 @@ func (ec *executionContext) childFields_Factor(ctx context.Context, field graphq
 		return ec.fieldContext_Factor_lastUsedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Factor", field.Name)
+}
+
+func (ec *executionContext) childFields_FetchError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "code":
+		return ec.fieldContext_FetchError_code(ctx, field)
+	case "message":
+		return ec.fieldContext_FetchError_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FetchError", field.Name)
+}
+
+func (ec *executionContext) childFields_FetchResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "url":
+		return ec.fieldContext_FetchResult_url(ctx, field)
+	case "status":
+		return ec.fieldContext_FetchResult_status(ctx, field)
+	case "mediaType":
+		return ec.fieldContext_FetchResult_mediaType(ctx, field)
+	case "bytes":
+		return ec.fieldContext_FetchResult_bytes(ctx, field)
+	case "durationMs":
+		return ec.fieldContext_FetchResult_durationMs(ctx, field)
+	case "sha256":
+		return ec.fieldContext_FetchResult_sha256(ctx, field)
+	case "body":
+		return ec.fieldContext_FetchResult_body(ctx, field)
+	case "truncated":
+		return ec.fieldContext_FetchResult_truncated(ctx, field)
+	case "artifact":
+		return ec.fieldContext_FetchResult_artifact(ctx, field)
+	case "fromCache":
+		return ec.fieldContext_FetchResult_fromCache(ctx, field)
+	case "fetchedAt":
+		return ec.fieldContext_FetchResult_fetchedAt(ctx, field)
+	case "redirects":
+		return ec.fieldContext_FetchResult_redirects(ctx, field)
+	case "error":
+		return ec.fieldContext_FetchResult_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FetchResult", field.Name)
+}
+
+func (ec *executionContext) childFields_FetchUrlsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_FetchUrlsPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_FetchUrlsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FetchUrlsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_FinishPasskeyLoginPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

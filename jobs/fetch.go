@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"code.dny.dev/ssrf"
@@ -23,37 +24,37 @@ const (
 	maxFetchedBytes = 2 << 30
 	dialTimeout     = 10 * time.Second
 	headerTimeout   = 30 * time.Second
-	silenceTimeout  = 30 * time.Second // between two pieces of a body
+	silenceTimeout  = 30 * time.Second // in which a body must bring paceBytes
+	paceBytes       = 16 << 10
 )
 
 // fetcher fetches what users name. Addresses that are not public are refused by the address that
 // is actually dialled, after every redirect anew.
-type fetcher struct{ client *http.Client }
+type fetcher struct {
+	client  *http.Client // follows no redirect: see get
+	dialer  *net.Dialer
+	silence time.Duration
+}
 
 func newFetcher(allowPrivate bool) *fetcher {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	if !allowPrivate {
 		dialer.Control = ssrf.New(ssrf.WithAnyPort()).Safe
 	}
-	return &fetcher{client: &http.Client{
+	return &fetcher{dialer: dialer, silence: silenceTimeout, client: &http.Client{
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout,
 			ResponseHeaderTimeout: headerTimeout, MaxResponseHeaderBytes: 64 << 10,
 			DisableKeepAlives: true, // a kept connection would not be checked again
 		},
-		CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if len(via) > maxRedirects {
-				return fault.New(fault.Invalid, "url", "The address redirects more than 5 times.")
-			}
-			return CheckURL(r.URL.String())
-		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
 // CheckURL returns a fault unless text is an http or https address that may be worth a try.
 func CheckURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || len(text) > maxURLBytes || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil || len(text) > maxURLBytes || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return fault.New(fault.Invalid, "url", "Give an http or https address of at most 2048 characters.")
 	}
 	if u.User != nil {
@@ -62,80 +63,141 @@ func CheckURL(text string) error {
 	return nil
 }
 
-// open returns the body at address and its size, 0 when that is not told. The body ends with an
-// error when ctx does, when nothing comes for 30 s, and beyond 2 GiB.
-func (f *fetcher) open(ctx context.Context, address string) (io.ReadCloser, int64, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+// wish is what shall be fetched, and how.
+type wish struct {
+	url     string
+	header  http.Header
+	raw     bool          // the bytes as they are sent, without unpacking them
+	limit   int64         // bytes of the content, unpacked
+	had     int64         // bytes of it that are here already
+	timeout time.Duration // for all of it, waiting for a slot aside; 0: as long as bytes come
+	doors   *doors        // how many may be at one host at once; nil: any number
+}
+
+// answer is what came after all redirects. Its body must be closed.
+type answer struct {
+	*http.Response
+	redirects []string // the addresses that were gone to, the last is the answer's
+	body      io.ReadCloser
+}
+
+// get fetches. Whatever goes wrong outside of this process is a *trouble; when ctx ends it is the cause.
+func (f *fetcher) get(ctx context.Context, w wish) (*answer, error) {
+	visit := &visit{doors: w.doors, silence: f.silence, outside: ctx}
+	address := w.url
+	var redirects []string
+	for {
+		response, err := f.hop(visit, w, address)
+		if err != nil {
+			return nil, visit.fail(err)
+		}
+		next, err := redirectOf(response)
+		if err != nil {
+			response.Body.Close()
+			return nil, visit.fail(err)
+		}
+		if next == "" {
+			if response.ContentLength > w.limit-w.had {
+				response.Body.Close()
+				return nil, visit.fail(tooLarge(w.limit))
+			}
+			return &answer{response, redirects, visit.body(response.Body, w.limit, w.had)}, nil
+		}
+		response.Body.Close()
+		if redirects = append(redirects, next); len(redirects) > maxRedirects {
+			return nil, visit.fail(newTrouble(Redirects, "The address redirects more than 5 times.", nil))
+		}
+		address = next
+	}
+}
+
+// hop asks one address, once there is room at its host.
+func (f *fetcher) hop(v *visit, w wish, address string) (*http.Response, error) {
+	u, err := url.Parse(address)
 	if err != nil {
-		cancel(nil)
-		return nil, 0, queue.Permanent(fault.New(fault.Invalid, "url", "The address cannot be read."))
+		return nil, newTrouble(Refused, "The address cannot be read.", err)
+	}
+	if err := v.enter(strings.ToLower(u.Host), w.timeout); err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(v.ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, newTrouble(Refused, "The address cannot be read.", nil)
+	}
+	for name, values := range w.header {
+		request.Header[name] = values
 	}
 	request.Header.Set("User-Agent", "Gatehouse")
-	answer, err := f.client.Do(request)
+	if w.raw {
+		request.Header.Set("Accept-Encoding", "identity")
+	}
+	return f.client.Do(request)
+}
+
+// redirectOf returns where an answer sends us, "" when it is the last.
+func redirectOf(r *http.Response) (string, error) {
+	switch r.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return "", nil
+	}
+	if r.Header.Get("Location") == "" {
+		return "", nil
+	}
+	to, err := r.Location()
+	if err != nil || CheckURL(to.String()) != nil {
+		return "", newTrouble(Redirects, "The address redirects to one that is not fetched.", nil)
+	}
+	to.Fragment = ""
+	return to.String(), nil
+}
+
+// open returns the body at address and its size, 0 when that is not told. The body ends with an
+// error when ctx does, when less than 16 KiB come in 30 s, and beyond 2 GiB. What a person can read is a fault.
+func (f *fetcher) open(ctx context.Context, address string) (io.ReadCloser, int64, error) {
+	got, err := f.get(ctx, wish{url: address, limit: maxFetchedBytes})
 	if err != nil {
-		cancel(nil)
-		return nil, 0, fetchFault(err)
+		return nil, 0, faultOf(err)
 	}
-	if answer.StatusCode != http.StatusOK {
-		answer.Body.Close()
-		cancel(nil)
-		return nil, 0, statusFault(answer.StatusCode)
+	if err := statusTrouble(got.Response, time.Now()); err != nil {
+		got.body.Close()
+		return nil, 0, faultOf(err)
 	}
-	body := &body{ReadCloser: answer.Body, cancel: cancel, left: maxFetchedBytes}
-	body.silence = time.AfterFunc(silenceTimeout, func() { cancel(errSilent) })
-	return body, max(0, answer.ContentLength), nil
+	return faulty{got.body}, max(0, got.ContentLength), nil
 }
 
-var errSilent = errors.New("the server sent nothing for 30 s")
+// faulty is a body whose troubles are faults.
+type faulty struct{ io.ReadCloser }
 
-// body is an answer's body under watch.
-type body struct {
-	io.ReadCloser
-	cancel  context.CancelCauseFunc
-	silence *time.Timer
-	left    int64
+func (f faulty) Read(into []byte) (int, error) {
+	n, err := f.ReadCloser.Read(into)
+	return n, faultOf(err)
 }
 
-func (b *body) Read(into []byte) (int, error) {
-	n, err := b.ReadCloser.Read(into)
-	b.silence.Reset(silenceTimeout)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, queue.Permanent(fault.New(fault.TooLarge, "url", "The file is larger than 2 GiB."))
+// faultOf puts a trouble into words for the owner of a job that fails by it; all else stays what it is.
+func faultOf(err error) error {
+	t, ok := errors.AsType[*trouble](err)
+	if !ok {
+		return err
 	}
-	return n, err
-}
-
-func (b *body) Close() error {
-	b.silence.Stop()
-	b.cancel(nil)
-	return b.ReadCloser.Close()
-}
-
-// fetchFault tells the owner what went wrong without the addresses behind the name. Its cause, which
-// is logged, is without the address that was asked for: a signed link is a secret.
-func fetchFault(err error) error {
-	var asked *url.Error
-	if errors.As(err, &asked) {
-		err = asked.Err
+	code := fault.Invalid
+	switch t.Code {
+	case Unreachable, Timeout, Interrupted:
+		code = fault.Unavailable
+	case TooLarge:
+		code = fault.TooLarge
 	}
-	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrProhibitedPort) {
-		return queue.Permanent(fault.New(fault.Invalid, "url", "The address is not a public one.").With(err))
-	}
-	if f, ok := fault.As(err); ok {
+	f := fault.New(code, "url", t.Message).With(t.cause)
+	if t.lasting() {
 		return queue.Permanent(f)
 	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) && dns.IsNotFound {
-		return queue.Permanent(fault.New(fault.Invalid, "url", "The address is not a public one.").With(err))
-	}
-	return fault.New(fault.Unavailable, "url", "The address does not answer.").With(err)
+	return f
 }
 
-func statusFault(status int) error {
-	f := fault.New(fault.Invalid, "url", fmt.Sprintf("The address answered with status %d.", status))
-	if status == http.StatusTooManyRequests || status >= 500 {
-		return f
+func tooLarge(limit int64) *trouble {
+	size := fmt.Sprintf("%d MiB", limit>>20)
+	if limit >= 1<<30 {
+		size = fmt.Sprintf("%d GiB", limit>>30)
 	}
-	return queue.Permanent(f)
+	return newTrouble(TooLarge, "The content is larger than "+size+".", nil)
 }

@@ -25,7 +25,8 @@ type Parts struct {
 	// Sections returns the parts of the copy of a person's data, each kept by another room; as Accounts.
 	Sections func() []Section
 
-	Vault *vault.Vault // seals values anew; nil: there is no such kind
+	Vault   *vault.Vault // seals values anew; nil: there is no such kind
+	Answers *Answers     // of fetchUrls; nil: none is kept
 }
 
 // Options tunes the kinds; the zero value is a good default.
@@ -48,8 +49,11 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 	if parts.Sections == nil {
 		parts.Sections = func() []Section { return nil }
 	}
+	fetch := newFetcher(o.AllowPrivate)
 	kinds := []queue.Definition{
-		processCSVs(newFetcher(o.AllowPrivate)),
+		processCSVs(fetch),
+		fetchesURLs(fetch, parts.Answers, o.Now),
+		downloadsFiles(fetch, o.Now),
 		processesImages(newImageMemory(o.ImageMemory)),
 		deliverMessages(parts.Ring, parts.Post, o.Now),
 		sendProofs(parts.Accounts),

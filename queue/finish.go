@@ -94,6 +94,7 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 	if progress.Total > 0 {
 		progress.Done = progress.Total
 	}
+	var settled []blob.Key
 	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
 		j, err := fenced(ctx, tx, succeedJob, inRow, progress.Done, progress.Total, progress.Stage,
 			kind.Retention.Microseconds(), run.Job.ID, run.Job.Claim)
@@ -105,6 +106,9 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 				return err
 			}
 		}
+		if settled, err = run.settleTx(ctx, tx); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, endAttempt, nil, nil, nil, j.ID, run.Job.Claim); err != nil {
 			return err
 		}
@@ -115,6 +119,9 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 	}
 	if err == nil {
 		q.slotFreed(ctx, run.Job)
+		for _, key := range settled {
+			q.removeBlob(ctx, key)
+		}
 	}
 	return Succeeded, err
 }

@@ -135,6 +135,7 @@ const (
 	Input    Role = "INPUT"
 	Artifact Role = "ARTIFACT"
 	Outcome  Role = "RESULT" // a result too large for the row
+	KeptFile Role = "KEPT"   // what an attempt has kept for the next
 )
 
 // EventType says what happened.

@@ -31,9 +31,11 @@ type Run struct {
 	ended     bool
 	writing   sync.WaitGroup
 
-	making sync.Mutex
-	made   []*Making
-	lines  int
+	making     sync.Mutex
+	made       []*Making
+	lines      int
+	keeps      int // how often something was kept or asked for
+	deliveries []delivered
 }
 
 // Report says how far the job has come, in the unit of its kind; total 0 means that nobody knows.

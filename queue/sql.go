@@ -273,8 +273,8 @@ var (
 		FROM job_files WHERE role = ? AND job_id IN (?*) ORDER BY job_id, id`)
 	selectFile = store.SQL(`SELECT id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at
 		FROM job_files WHERE id = ?`)
-	selectMade  = store.SQL(`SELECT blob_key FROM job_files WHERE job_id = ? AND role <> 'INPUT'`)
-	deleteMade  = store.SQL(`DELETE FROM job_files WHERE job_id = ? AND role <> 'INPUT'`)
+	selectMade  = store.SQL(`SELECT blob_key FROM job_files WHERE job_id = ? AND role NOT IN ('INPUT', 'KEPT')`)
+	deleteMade  = store.SQL(`DELETE FROM job_files WHERE job_id = ? AND role NOT IN ('INPUT', 'KEPT')`)
 	setPaused   = store.SQL(`INSERT INTO queue_settings (queue, paused) VALUES (?, ?) ON CONFLICT (queue) DO UPDATE SET paused = excluded.paused`)
 	setLimit    = store.SQL(`INSERT INTO kind_settings (kind, max_running) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running`)
 	selectKinds = store.SQL(`SELECT kind, paused, max_running FROM kind_settings`)
@@ -283,6 +283,23 @@ var (
 	nextOfKind  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE state = 'QUEUED' AND kind = ? ORDER BY priority DESC, id LIMIT ?`)
 
 	selectDepth = store.SQL(`SELECT queue, state, count(*), min(run_at) FROM jobs WHERE state IN ('QUEUED', 'RUNNING', 'SCHEDULED', 'RETRYING') GROUP BY queue, state`)
+)
+
+// What attempts keep. keepHold locks the job for the worker that has it.
+var (
+	keepHold = store.SQL(`UPDATE jobs SET claim = claim WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+
+	insertKept    = store.SQL(`INSERT INTO job_kept (job_id, name, note) VALUES (?, ?, ?)`)
+	selectKept    = store.SQL(`SELECT name, note FROM job_kept WHERE job_id = ? ORDER BY name`)
+	deleteKept    = store.SQL(`DELETE FROM job_kept WHERE job_id = ? AND name = ?`)
+	deleteAllKept = store.SQL(`DELETE FROM job_kept WHERE job_id = ?`)
+
+	selectKeptFile  = store.SQL(`SELECT blob_key FROM job_files WHERE job_id = ? AND role = 'KEPT' AND name = ?`)
+	deleteKeptFile  = store.SQL(`DELETE FROM job_files WHERE job_id = ? AND role = 'KEPT' AND name = ?`)
+	selectKeptFiles = store.SQL(`SELECT blob_key FROM job_files WHERE job_id = ? AND role = 'KEPT'`)
+	deleteKeptFiles = store.SQL(`DELETE FROM job_files WHERE job_id = ? AND role = 'KEPT'`)
+	deliverKept     = store.SQL(`UPDATE job_files SET role = 'ARTIFACT', name = ?, media_type = ?, created_at = {now}
+		WHERE id = ? AND job_id = ? AND role = 'KEPT'`)
 )
 
 func scanFile(scan store.Scan) (File, error) {

@@ -2,9 +2,7 @@ package resolvers
 
 import (
 	"context"
-	"errors"
 
-	"gatehouse/dataloaders"
 	"gatehouse/graph"
 	"gatehouse/internal/blob"
 	"gatehouse/internal/viewer"
@@ -62,16 +60,7 @@ func imageSet(job queue.ID, s jobs.ImageSet) *graph.ImageSet {
 }
 
 func (r *imageVariantResolver) Artifact(ctx context.Context, obj *jobs.ImageVariant) (*graph.Artifact, error) {
-	files, err := dataloaders.From(ctx).Artifacts.Load(ctx, obj.Job)
-	if err != nil && !errors.Is(err, dataloaders.ErrMissing) {
-		return nil, err
-	}
-	for _, f := range files {
-		if f.Name == obj.FileName() {
-			return r.artifact(f), nil
-		}
-	}
-	return nil, nil
+	return r.artifactCalled(ctx, obj.Job, obj.FileName())
 }
 
 // ImageVariant returns the resolvers of the type.

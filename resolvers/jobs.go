@@ -120,6 +120,18 @@ func resultOf(j *queue.Job, raw json.RawMessage) (graph.JobResult, error) {
 			return nil, fmt.Errorf("read result of %s: %w", kind, err)
 		}
 		return dataExport(e), nil
+	case jobs.FetchURLs.Name:
+		var report jobs.FetchReport
+		if err := json.Unmarshal(raw, &report); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return fetchReport(j.ID, report), nil
+	case jobs.DownloadFiles.Name:
+		var report jobs.DownloadReport
+		if err := json.Unmarshal(raw, &report); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return downloadReport(j.ID, report), nil
 	case jobs.Image.Name:
 		var s jobs.ImageSet
 		if err := json.Unmarshal(raw, &s); err != nil {

@@ -40,19 +40,21 @@ type Resolver struct {
 const linkLife = 15 * time.Minute
 
 type (
-	mutationResolver      struct{ *Resolver }
-	queryResolver         struct{ *Resolver }
-	subscriptionResolver  struct{ *Resolver }
-	userResolver          struct{ *Resolver }
-	sessionResolver       struct{ *Resolver }
-	sessionTokensResolver struct{ *Resolver }
-	jobResolver           struct{ *Resolver }
-	imageVariantResolver  struct{ *Resolver }
-	scheduleResolver      struct{ *Resolver }
-	workflowStepResolver  struct{ *Resolver }
-	identityResolver      struct{ *Resolver }
-	securityEventResolver struct{ *Resolver }
-	auditEventResolver    struct{ *Resolver }
+	mutationResolver       struct{ *Resolver }
+	queryResolver          struct{ *Resolver }
+	subscriptionResolver   struct{ *Resolver }
+	userResolver           struct{ *Resolver }
+	sessionResolver        struct{ *Resolver }
+	sessionTokensResolver  struct{ *Resolver }
+	jobResolver            struct{ *Resolver }
+	imageVariantResolver   struct{ *Resolver }
+	fetchResultResolver    struct{ *Resolver }
+	downloadedFileResolver struct{ *Resolver }
+	workflowStepResolver   struct{ *Resolver }
+	scheduleResolver       struct{ *Resolver }
+	identityResolver       struct{ *Resolver }
+	securityEventResolver  struct{ *Resolver }
+	auditEventResolver     struct{ *Resolver }
 )
 
 // Mutation returns the resolvers of mutations.

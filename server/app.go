@@ -333,8 +333,13 @@ func (a *app) openQueue(workers int) (err error) {
 	if a.workRedis != nil {
 		wire = transport.Redis(a.workRedis, transport.Options{Namespace: s.Namespace, Logger: a.logger})
 	}
+	answers, err := jobs.NewAnswers(a.remote, notices{a.bus}, a.limiter)
+	if err != nil {
+		return err
+	}
+	a.onClose(answers.Close)
 	kinds := jobs.Kinds(jobs.Parts{
-		Ring: a.secrets.ring, Post: a.post, Vault: a.secrets.vault,
+		Ring: a.secrets.ring, Post: a.post, Vault: a.secrets.vault, Answers: answers,
 		Accounts: func() *account.Accounts { return a.accounts },
 		Sections: a.exportSections,
 	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch, ImageMemory: s.ImageMemoryBytes})
