@@ -46,8 +46,10 @@ type download struct {
 	piece   *queue.Making // nil: none is begun
 	filled  int64         // bytes in piece
 	done    atomic.Int64
-	size    atomic.Int64 // 0: not told
+	size    atomic.Int64 // 0: not told; nothing: none, or none any more
 }
+
+const nothing = -1
 
 // origin is what is known of a file before its bytes; kept with each piece and with the whole.
 type origin struct {
@@ -74,8 +76,16 @@ func (d *download) recall(k queue.Kept) error {
 	}
 	d.whole, d.origin = &k, o
 	d.done.Store(k.File.Bytes)
-	d.size.Store(max(1, k.File.Bytes))
+	d.sized(k.File.Bytes)
 	return d.all.spend(k.File.Bytes)
+}
+
+// sized notes the size of a file that is here.
+func (d *download) sized(bytes int64) {
+	if bytes == 0 {
+		bytes = nothing
+	}
+	d.size.Store(bytes)
 }
 
 func (d *download) name() string { return fmt.Sprintf("%02d", d.place) }
@@ -93,6 +103,7 @@ func (d *download) do(ctx context.Context) error {
 	})
 	if t, ok := errors.AsType[*trouble](err); ok {
 		d.met, err = t, nil
+		d.size.Store(nothing)
 	}
 	return err
 }
@@ -144,7 +155,7 @@ func (d *download) try(ctx context.Context) (err error) {
 		}
 	}
 	if d.origin.Bytes > 0 && written != d.origin.Bytes {
-		return passingTrouble(Interrupted, "The answer broke off or cannot be read.", nil)
+		return errChanged
 	}
 	return d.finish(ctx)
 }
@@ -229,9 +240,7 @@ func (d *download) fetchRest(ctx context.Context, offset int64) (written int64, 
 func (d *download) accept(a *answer, offset int64) error {
 	tag := strongTag(a.Header)
 	if offset > 0 {
-		goesOn := a.StatusCode == http.StatusPartialContent && tag == d.origin.Tag &&
-			strings.HasPrefix(a.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset))
-		if goesOn {
+		if a.StatusCode == http.StatusPartialContent && tag == d.origin.Tag && d.goesOn(a.Header.Get("Content-Range"), offset) {
 			return nil
 		}
 		if a.StatusCode < 300 || a.StatusCode == http.StatusRequestedRangeNotSatisfiable {
@@ -254,6 +263,14 @@ func (d *download) accept(a *answer, offset int64) error {
 	}
 	d.size.Store(d.origin.Bytes)
 	return nil
+}
+
+// goesOn reports whether a part of the content (RFC 9110 §14.4) is all that follows the first offset bytes.
+func (d *download) goesOn(part string, offset int64) bool {
+	if size := d.origin.Bytes; size > 0 {
+		return part == fmt.Sprintf("bytes %d-%d/%d", offset, size-1, size)
+	}
+	return strings.HasPrefix(part, fmt.Sprintf("bytes %d-", offset))
 }
 
 // strongTag returns the entity tag by which parts of the content can be asked for, "" when there is none.
@@ -337,7 +354,7 @@ func (d *download) finish(ctx context.Context) error {
 		return d.reject(ctx)
 	}
 	d.whole = &whole
-	d.size.Store(max(1, whole.File.Bytes))
+	d.sized(whole.File.Bytes)
 	return d.forget(ctx)
 }
 

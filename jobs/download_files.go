@@ -205,8 +205,8 @@ func (d *downloads) progress() {
 	for _, one := range d.each {
 		done += one.done.Load()
 		size := one.size.Load()
-		total += size
-		known = known && size > 0
+		total += max(0, size)
+		known = known && size != 0
 	}
 	if !known {
 		total = 0
