@@ -219,6 +219,7 @@ func (d *downloads) report() (DownloadReport, error) {
 	report := DownloadReport{Files: make([]*DownloadedFile, len(d.each))}
 	names := map[string]bool{}
 	var passing *trouble
+	d.progress()
 	for i, one := range d.each {
 		file := &DownloadedFile{URL: one.spec.URL, Redirects: []string{}}
 		if met := one.met; met != nil {

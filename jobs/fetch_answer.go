@@ -24,7 +24,7 @@ type fetched struct {
 	Body      []byte
 	Redirects []string
 	FetchedAt time.Time
-	NoStore   bool `json:"-"` // the server wants it in no cache
+	NoStore   bool // the server wants it in no cache
 }
 
 // readAnswer reads a to its end. An answer that is an error is returned together with its trouble.
