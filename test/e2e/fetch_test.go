@@ -74,7 +74,9 @@ func (c *client) fetchedBy(id string) fetchReport {
 func (c *client) downloadedBy(id string) downloadReport {
 	c.t.Helper()
 	c.awaitState(id, "SUCCEEDED")
-	return ask[struct{ Job struct{ Result downloadReport } }](c, `query($id: ID!) { job(id: $id) { result { ... on DownloadReport { downloaded failed bytes files {
+	return ask[struct {
+		Job struct{ Result downloadReport }
+	}](c, `query($id: ID!) { job(id: $id) { result { ... on DownloadReport { downloaded failed bytes files {
 		url name bytes sha256 resumed error { code } artifact { id name mediaType bytes sha256 url expiresAt } } } } } }`, vars{"id": id}).Job.Result
 }
 
