@@ -70,13 +70,17 @@ type cutter struct {
 	content []byte
 	tag     string
 	cuts    atomic.Int64 // answers yet to be cut off
-	ranges  chan string  // what was asked for, "" for all
+	ranges  chan string  // what was asked for, and under which condition; "": all
+	deaf    bool         // it does not heed the condition
 	swap    []byte       // the content after the first answer; nil: the same
 	swapTag string
 }
 
 func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.ranges <- r.Header.Get("Range")
+	c.ranges <- strings.TrimSpace(r.Header.Get("Range") + " " + r.Header.Get("If-Range"))
+	if c.deaf {
+		r.Header.Del("If-Range")
+	}
 	w.Header().Set("ETag", c.tag)
 	if c.cuts.Add(-1) >= 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(len(c.content)))
@@ -100,19 +104,24 @@ func TestAnInterruptedDownloadGoesOnWhereItStopped(t *testing.T) {
 		third   string
 		resumed bool
 	}{
-		{"a strong tag", &cutter{content: whole, tag: `"a"`}, whole, "bytes=460800-", "-", true},
+		{"a strong tag", &cutter{content: whole, tag: `"a"`}, whole, `bytes=460800- "a"`, "-", true},
 		{"a weak tag", &cutter{content: whole, tag: `W/"a"`}, whole, "", "-", false},
 		{"no tag", &cutter{content: whole}, whole, "", "-", false},
-		{"another content by its tag", &cutter{content: whole, tag: `"a"`, swap: other, swapTag: `"b"`}, other, "bytes=460800-", "", false},
-		{"a shorter content under the same tag", &cutter{content: whole, tag: `"a"`, swap: shorter, swapTag: `"a"`}, shorter, "bytes=460800-", "", false},
-		{"another content under the same tag", &cutter{content: whole, tag: `"a"`, swap: other, swapTag: `"a"`}, other, "bytes=460800-", "", false},
+		{"another content by its tag", &cutter{content: whole, tag: `"a"`, swap: other, swapTag: `"b"`}, other, `bytes=460800- "a"`, "", false},
+		{"another content by its tag, of a server that does not heed If-Range", &cutter{content: whole, tag: `"a"`, swap: other, swapTag: `"b"`, deaf: true}, other, `bytes=460800- "a"`, "", false},
+		{"a shorter content under the same tag", &cutter{content: whole, tag: `"a"`, swap: shorter, swapTag: `"a"`}, shorter, `bytes=460800- "a"`, "", false},
+		{"another content under the same tag", &cutter{content: whole, tag: `"a"`, swap: other, swapTag: `"a"`}, other, `bytes=460800- "a"`, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			y := newYard(t)
 			c.server.cuts.Store(1)
 			c.server.ranges = make(chan string, 10)
 			address := serving(t, c.server.ServeHTTP)
-			args, err := NewDownloadArgs(nil, []DownloadSpec{{address + "/file.bin", sumOf(c.want)}})
+			expected := sumOf(c.want)
+			if c.server.deaf { // then the tag alone tells
+				expected = ""
+			}
+			args, err := NewDownloadArgs(nil, []DownloadSpec{{address + "/file.bin", expected}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -185,8 +185,10 @@ func TestABodyThatDripsIsCutOff(t *testing.T) {
 	f := newFetcher(true)
 	_, err := fetchAll(t.Context(), f, wish{url: address, limit: 1 << 20, timeout: 100 * time.Millisecond})
 	wantTrouble(t, "beyond the time for one address", err, Timeout)
-	f.silence = 100 * time.Millisecond
-	_, err = fetchAll(t.Context(), f, wish{url: address, limit: 1 << 20})
+	f.silence = time.Second // no stall of this machine takes that long
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	_, err = fetchAll(ctx, f, wish{url: address, limit: 1 << 20})
 	wantTrouble(t, "below the pace", err, Timeout)
 }
 
@@ -207,13 +209,20 @@ func TestWhatUnpacksBeyondTheLimitIsRefused(t *testing.T) {
 	if packed, err := fetchAll(t.Context(), f, wish{url: address, limit: maxAnswerBytes, raw: true}); err != nil || !bytes.Equal(packed, bomb.Bytes()) {
 		t.Errorf("raw: %d bytes of %d, %v", len(packed), bomb.Len(), err)
 	}
-	plain := serving(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 101)) })
-	_, err = fetchAll(t.Context(), f, wish{url: plain, limit: 100})
-	wantTrouble(t, "a byte too many", err, TooLarge)
-	_, err = fetchAll(t.Context(), f, wish{url: plain, limit: 102, had: 2})
-	wantTrouble(t, "a byte too many with those that are here", err, TooLarge)
-	if _, err = fetchAll(t.Context(), f, wish{url: plain, limit: 101}); err != nil {
-		t.Errorf("as many as are allowed: %v", err)
+	plain := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/untold" {
+			_ = http.NewResponseController(w).Flush()
+		}
+		_, _ = w.Write(make([]byte, 101))
+	})
+	for _, path := range []string{"/told", "/untold"} {
+		_, err = fetchAll(t.Context(), f, wish{url: plain + path, limit: 100})
+		wantTrouble(t, "a byte too many, "+path, err, TooLarge)
+		_, err = fetchAll(t.Context(), f, wish{url: plain + path, limit: 102, had: 2})
+		wantTrouble(t, "a byte too many with those that are here, "+path, err, TooLarge)
+		if _, err = fetchAll(t.Context(), f, wish{url: plain + path, limit: 101}); err != nil {
+			t.Errorf("as many as are allowed: %v", err)
+		}
 	}
 }
 
