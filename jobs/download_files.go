@@ -66,11 +66,11 @@ var DownloadFiles = queue.Kind[DownloadArgs, DownloadReport]{
 	Description: "Downloads up to 20 files and keeps them as artifacts.",
 	MaxAttempts: 5,
 	Deadline:    downloadDeadline,
-	Arguments:   scheduledDownload,
+	Arguments:   readDownloadArguments,
 }
 
-// scheduledDownload reads the input of the mutation.
-func scheduledDownload(input json.RawMessage) (DownloadArgs, error) {
+// readDownloadArguments reads the input of the mutation.
+func readDownloadArguments(input json.RawMessage) (DownloadArgs, error) {
 	given, err := readArguments[struct {
 		URLs  []string       `json:"urls"`
 		Files []DownloadSpec `json:"files"`

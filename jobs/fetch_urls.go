@@ -72,11 +72,11 @@ var FetchURLs = queue.Kind[FetchArgs, FetchReport]{
 	Description: "Fetches up to 100 addresses at once.",
 	MaxAttempts: 4,
 	Deadline:    fetchDeadline,
-	Arguments:   scheduledFetch,
+	Arguments:   readFetchArguments,
 }
 
-// scheduledFetch reads the input of the mutation.
-func scheduledFetch(input json.RawMessage) (FetchArgs, error) {
+// readFetchArguments reads the input of the mutation.
+func readFetchArguments(input json.RawMessage) (FetchArgs, error) {
 	given, err := readArguments[struct {
 		URLs           []string `json:"urls"`
 		TimeoutSeconds *int     `json:"timeoutSeconds"`

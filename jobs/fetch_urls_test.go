@@ -176,11 +176,11 @@ func TestAddressesAreRefusedByTheirPlace(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s of %s", c.name, f, c.code, c.field)
 		}
 	}
-	args, err := scheduledFetch(json.RawMessage(`{"urls": ["https://example.com/"], "cacheSeconds": 60}`))
+	args, err := readFetchArguments(json.RawMessage(`{"urls": ["https://example.com/"], "cacheSeconds": 60}`))
 	if err != nil || args.TimeoutSeconds != usualWait || args.CacheSeconds != 60 {
 		t.Errorf("as a schedule has it: %+v, %v", args, err)
 	}
-	if _, err := scheduledFetch(json.RawMessage(`{"urls": ["https://example.com/"], "timeoutSeconds": 0}`)); !fault.Is(err, fault.Invalid) {
+	if _, err := readFetchArguments(json.RawMessage(`{"urls": ["https://example.com/"], "timeoutSeconds": 0}`)); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a schedule without time: %v", err)
 	}
 }
