@@ -109,18 +109,9 @@ func (a *Accounts) keepTx(ctx context.Context, tx *store.Tx, n Newcomer) (User, 
 	user := n.user
 	user.CreatedAt = a.now()
 	user.UpdatedAt, user.version = user.CreatedAt, 1
-	r := secretRow{hash: n.hash, row: row{
-		ID: user.ID, Verified: user.Verified, Locale: user.Locale, RoleNames: roleNames(user.Roles),
-		Status: user.Status, CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt,
-	}}
-	var err error
-	if r.EmailSealed, err = a.ring.Seal([]byte(user.Email), place(user.ID, "email")); err != nil {
+	r, err := a.seal(user, n.hash)
+	if err != nil {
 		return User{}, fmt.Errorf("register: %w", err)
-	}
-	if user.Name != "" {
-		if r.NameSealed, err = a.ring.Seal([]byte(user.Name), place(user.ID, "name")); err != nil {
-			return User{}, fmt.Errorf("register: %w", err)
-		}
 	}
 	err = a.insertTx(ctx, tx, r, n.index)
 	if store.Conflict(err) {
@@ -134,6 +125,21 @@ func (a *Accounts) keepTx(ctx context.Context, tx *store.Tx, n Newcomer) (User, 
 		err = taken()
 	}
 	return user, err
+}
+
+// seal returns user as the database holds it.
+func (a *Accounts) seal(user User, hash password.Encoded) (r secretRow, err error) {
+	r = secretRow{hash: hash, row: row{
+		ID: user.ID, Verified: user.Verified, Locale: user.Locale, RoleNames: roleNames(user.Roles),
+		Status: user.Status, CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt,
+	}}
+	if r.EmailSealed, err = a.ring.Seal([]byte(user.Email), place(user.ID, "email")); err != nil {
+		return r, err
+	}
+	if user.Name != "" {
+		r.NameSealed, err = a.ring.Seal([]byte(user.Name), place(user.ID, "name"))
+	}
+	return r, err
 }
 
 // busy turns a full line of hashes into UNAVAILABLE.

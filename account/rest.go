@@ -14,7 +14,7 @@ import (
 	"gatehouse/internal/viewer"
 )
 
-// Sealed lists the sealed columns of this package, and its letters and wishes on their way. Ceremonies of
+// Sealed lists the sealed columns of this package, and its letters, wishes and mails on their way. Ceremonies of
 // passkeys are left out, as are challenges, flows and exchanges of package login: they are good for
 // minutes, and who began one begins anew.
 func Sealed() []secret.Column {
@@ -44,6 +44,16 @@ func Sealed() []secret.Column {
 			Table: "jobs", ID: "id", Name: "input", Where: "kind = '" + SendProof + "'", Text: true,
 			Place:  func(string) []byte { return []byte(wishPlace) },
 			Inside: resealWish,
+		},
+		{
+			Table: "jobs", ID: "id", Name: "input", Where: "kind = '" + SendEmail + "'", Text: true,
+			Place:  func(string) []byte { return []byte(emailPlace) },
+			Inside: resealEmail,
+		},
+		{
+			Table: "jobs", ID: "id", Name: "result", Where: "kind = '" + SendEmail + "' AND result IS NOT NULL", Text: true,
+			Place:  deliveryPlace,
+			Inside: resealReport,
 		},
 	}
 }
@@ -112,4 +122,28 @@ func resealWish(stored []byte, reseal func([]byte) ([]byte, error)) ([]byte, err
 		return nil, err
 	}
 	return json.Marshal(request)
+}
+
+func resealEmail(stored []byte, reseal func([]byte) ([]byte, error)) ([]byte, error) {
+	var args EmailArgs
+	if err := json.Unmarshal(stored, &args); err != nil {
+		return nil, fmt.Errorf("read e-mail: %w", err)
+	}
+	var err error
+	if args.Sealed, err = reseal(args.Sealed); err != nil {
+		return nil, err
+	}
+	return json.Marshal(args)
+}
+
+func resealReport(stored []byte, reseal func([]byte) ([]byte, error)) ([]byte, error) {
+	var report DeliveryReport
+	if err := json.Unmarshal(stored, &report); err != nil {
+		return nil, fmt.Errorf("read delivery report: %w", err)
+	}
+	var err error
+	if report.Sealed, err = reseal(report.Sealed); err != nil {
+		return nil, err
+	}
+	return json.Marshal(report)
 }

@@ -14,17 +14,19 @@ import (
 const columns = `id, email_sealed, name_sealed, email_verified, locale, roles, status, version, created_at, updated_at,
 	must_reset, deletes_at`
 
+const insertUserText = `INSERT INTO users (id, email_sealed, email_index, email_verified, name_sealed,
+	locale, password_hash, roles, status, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
 // lastingAdmin chooses the administrators who will be there tomorrow.
 const lastingAdmin = `' ' || roles || ' ' LIKE '% ADMIN %' AND status = 'ACTIVE' AND deletes_at IS NULL`
 
 var (
-	selectByID    = store.SQL(`SELECT ` + columns + ` FROM users WHERE id = ?`)
-	selectByIDs   = store.SQL(`SELECT ` + columns + ` FROM users WHERE id IN (?*)`)
-	selectByEmail = store.SQL(`SELECT ` + columns + `, password_hash FROM users WHERE email_index = ?`)
-	selectIDOf    = store.SQL(`SELECT COALESCE((SELECT id FROM users WHERE email_index = ?), '')`)
-	selectSecret  = store.SQL(`SELECT ` + columns + `, password_hash FROM users WHERE id = ?`)
-	insertUser    = store.SQL(`INSERT INTO users (id, email_sealed, email_index, email_verified, name_sealed,
-		locale, password_hash, roles, status, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	selectByID      = store.SQL(`SELECT ` + columns + ` FROM users WHERE id = ?`)
+	selectByIDs     = store.SQL(`SELECT ` + columns + ` FROM users WHERE id IN (?*)`)
+	selectByEmail   = store.SQL(`SELECT ` + columns + `, password_hash FROM users WHERE email_index = ?`)
+	selectIDOf      = store.SQL(`SELECT COALESCE((SELECT id FROM users WHERE email_index = ?), '')`)
+	selectSecret    = store.SQL(`SELECT ` + columns + `, password_hash FROM users WHERE id = ?`)
+	insertUser      = store.SQL(insertUserText)
 	replacePassword = store.SQL(`UPDATE users SET password_hash = ?, must_reset = FALSE, version = version + 1, updated_at = ?
 		WHERE id = ? AND password_hash = ?`)
 	rehashPassword = store.SQL(`UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
@@ -45,6 +47,14 @@ var (
 	updateEmail = store.SQL(`UPDATE users SET email_sealed = ?, email_index = ?, email_verified = TRUE,
 		version = version + 1, updated_at = ? WHERE id = ?`)
 	updateProfile = store.SQL(`UPDATE users SET name_sealed = ?, locale = ?, updated_at = ? WHERE id = ?`)
+)
+
+// Imports: what is there already, and what is not yet.
+var (
+	insertUnlessThere = store.SQL(insertUserText + ` ON CONFLICT DO NOTHING`)
+	selectThere       = store.SQL(`SELECT id FROM users WHERE id IN (?*)`)
+	selectTaken       = store.SQL(`SELECT email_index FROM users WHERE email_index IN (?*)`)
+	selectAllKept     = store.SQL(`SELECT slot FROM proofs WHERE slot IN (?*) AND purpose = ? AND used_at IS NULL AND expires_at > ?`)
 )
 
 // An account's end.
@@ -131,9 +141,16 @@ func (a *Accounts) readMany(ctx context.Context, ids []viewer.UserID) (map[viewe
 }
 
 func (a *Accounts) insertTx(ctx context.Context, tx *store.Tx, r secretRow, index []byte) error {
-	_, err := tx.Exec(ctx, insertUser, r.ID, r.EmailSealed, index, r.Verified, r.NameSealed, r.Locale,
-		store.OrNull(r.hash), r.RoleNames, r.Status, store.At(r.CreatedAt), store.At(r.UpdatedAt))
+	_, err := tx.Exec(ctx, insertUser, r.values(index)...)
 	return err
+}
+
+// values are the parameters of insertUserText.
+func (r *secretRow) values(index []byte) []any {
+	return []any{
+		r.ID, r.EmailSealed, index, r.Verified, r.NameSealed, r.Locale,
+		store.OrNull(r.hash), r.RoleNames, r.Status, store.At(r.CreatedAt), store.At(r.UpdatedAt),
+	}
 }
 
 const factorColumns = `id, user_id, kind, sealed, name_sealed, counter, code_hash, code_expires_at, created_at,

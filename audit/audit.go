@@ -85,6 +85,9 @@ const (
 	UserImpersonated         Action = "user.impersonated"     // at the person
 	ImpersonationBegun       Action = "impersonation.started" // at the administrator
 	KeysReencrypted          Action = "keys.reencrypted"
+	MailAsked                Action = "mail.asked" // somebody sends a mail in words of their own
+	AccountImported          Action = "account.imported"
+	UsersImported            Action = "users.imported" // how many, at the administrator
 )
 
 // Outcome is how it ended.

@@ -67,6 +67,9 @@ var personal = map[Action]bool{
 	ClientRefused:         false,
 	ImpersonationBegun:    false,
 	KeysReencrypted:       false,
+	MailAsked:             false, // a program may send hundreds; who started them is in the audit
+	AccountImported:       true,
+	UsersImported:         false,
 }
 
 // Personal returns the actions that a person sees of their own account, sorted.

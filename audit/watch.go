@@ -32,8 +32,8 @@ type Notices interface {
 
 // tellTx has the watchers of user look once tx is committed.
 func (l *Log) tellTx(ctx context.Context, tx *store.Tx, user viewer.UserID, action Action) {
-	if l.o.Notices == nil || user == "" || !personal[action] {
-		return
+	if l.o.Notices == nil || user == "" || !personal[action] || action == AccountImported {
+		return // an account that is just being made has no watchers, and many may be made at once
 	}
 	tx.AfterCommit(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), telling)

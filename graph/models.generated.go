@@ -436,6 +436,20 @@ type DeleteServiceAccountPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// What became of a mail: the mail server has taken it. Whether it reaches its recipient, that server decides.
+type DeliveryReport struct {
+	// Its Message-ID, in angle brackets: the same whenever the job sends it.
+	MessageID string `json:"messageId"`
+	// Whom it went to.
+	To string `json:"to"`
+	// When the mail server took it.
+	AcceptedAt time.Time `json:"acceptedAt"`
+	// What the mail server said, e.g. 250 2.0.0 Ok: queued as 4XY; the number alone when a crash has lost the words.
+	Response string `json:"response"`
+}
+
+func (DeliveryReport) IsJobResult() {}
+
 // The device that a person uses.
 type DeviceInput struct {
 	// A name for the device that the app keeps, at most 100 characters.
@@ -698,6 +712,48 @@ type ImpersonateUserInput struct {
 type ImpersonateUserPayload struct {
 	// The session's access token; always in the answer, also in cookie mode, where the caller's own session stays. There is no refresh token. Null when refused.
 	Outcome *SessionTokens `json:"outcome,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// A row of which no account was made.
+type ImportReject struct {
+	// The line on which the row begins; the first is 1.
+	Line int64 `json:"line"`
+	// What is wrong, for a program; TAKEN for a row that was skipped.
+	Code string `json:"code"`
+	// What is wrong, for a person.
+	Reason string `json:"reason"`
+}
+
+// What became of a list of accounts. To a credential that may not read everybody's account it is FORBIDDEN, and so are the artifacts.
+type ImportSummary struct {
+	// How many accounts were made.
+	Created int `json:"created"`
+	// How many rows were passed over because their address has an account, or is kept for whoever has left it.
+	Skipped int `json:"skipped"`
+	// How many rows were refused.
+	Failed int `json:"failed"`
+	// The first rows that were skipped or refused, at most 100; rejects.csv has the first 1,000,000.
+	Rejects []*ImportReject `json:"rejects"`
+}
+
+func (ImportSummary) IsJobResult() {}
+
+// A list of accounts.
+type ImportUsersInput struct {
+	// The CSV, sent with a multipart request; UTF-8, UTF-16 or windows-1252, 4 KiB a field. password_hash is a hash of bcrypt, argon2id, PBKDF2 or scrypt as the standards write it, or empty; roles are separated by spaces; verified is true, false or empty for false; created_at is a day or an RFC 3339 moment, or empty for now.
+	File *blob.Upload `json:"file"`
+	// The roles that a row may give beside USER. A row with another one is refused.
+	AllowRoles []viewer.Role `json:"allowRoles"`
+	// How to run the job.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What importUsers did.
+type ImportUsersPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
@@ -1256,6 +1312,28 @@ type SecurityEventEdge struct {
 	Cursor string `json:"cursor"`
 	// The event.
 	Node *audit.Entry `json:"node"`
+}
+
+// A mail.
+type SendEmailInput struct {
+	// The recipient's address, without a name.
+	To string `json:"to"`
+	// One line of at most 255 bytes.
+	Subject string `json:"subject"`
+	// The text, at most 128 KiB: what programs show that show no HTML.
+	Text string `json:"text"`
+	// The same as HTML, at most 256 KiB. It is sent as it is: whoever sends it answers for it.
+	HTML *string `json:"html,omitempty"`
+	// How to run the job.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What sendEmail did.
+type SendEmailPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
 }
 
 // Which code to send.

@@ -1477,6 +1477,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 			return graphql.Null
 		}
 		return ec._WorkflowReport(ctx, sel, obj)
+	case ImportSummary:
+		return ec._ImportSummary(ctx, sel, &obj)
+	case *ImportSummary:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._ImportSummary(ctx, sel, obj)
 	case ImageSet:
 		return ec._ImageSet(ctx, sel, &obj)
 	case *ImageSet:
@@ -1498,6 +1505,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 			return graphql.Null
 		}
 		return ec._DownloadReport(ctx, sel, obj)
+	case DeliveryReport:
+		return ec._DeliveryReport(ctx, sel, &obj)
+	case *DeliveryReport:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._DeliveryReport(ctx, sel, obj)
 	case DataExport:
 		return ec._DataExport(ctx, sel, &obj)
 	case *DataExport:

@@ -817,6 +817,50 @@ type DownloadedFile {
   error: FetchError
 }
 `, BuiltIn: false},
+	{Name: "../schema/email.graphqls", Input: `extend type Mutation {
+  "Sends a mail in the caller's own words to one recipient, in the background, from the operator's address. It takes the scope mail:send, which administrators hold and can give to API keys and service accounts. A mail that the mail server may have taken is never sent again by itself: its job then fails with UNCERTAIN. What the job keeps of the mail is sealed; Job.input shows no more than that."
+  sendEmail(
+    "The mail, and how to run its job."
+    input: SendEmailInput!
+  ): SendEmailPayload! @auth @hasScope(scope: "mail:send") @rateLimit(max: 600, seconds: 60)
+}
+
+"A mail."
+input SendEmailInput {
+  "The recipient's address, without a name."
+  to: String!
+  "One line of at most 255 bytes."
+  subject: String!
+  "The text, at most 128 KiB: what programs show that show no HTML."
+  text: String!
+  "The same as HTML, at most 256 KiB. It is sent as it is: whoever sends it answers for it."
+  html: String
+  "How to run the job."
+  options: JobOptions
+}
+
+"What sendEmail did."
+type SendEmailPayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend union JobResult = DeliveryReport
+
+"What became of a mail: the mail server has taken it. Whether it reaches its recipient, that server decides."
+type DeliveryReport {
+  "Its Message-ID, in angle brackets: the same whenever the job sends it."
+  messageId: String!
+  "Whom it went to."
+  to: String!
+  "When the mail server took it."
+  acceptedAt: Time!
+  "What the mail server said, e.g. 250 2.0.0 Ok: queued as 4XY; the number alone when a crash has lost the words."
+  response: String!
+}
+`, BuiltIn: false},
 	{Name: "../schema/factor.graphqls", Input: `"How a challenge is answered."
 enum MfaMethod {
   "A code of an authenticator app (RFC 6238)."
@@ -1444,6 +1488,56 @@ type ImageVariant {
   bytes: Long!
   "Its file; null once that has been deleted."
   artifact: Artifact
+}
+`, BuiltIn: false},
+	{Name: "../schema/import.graphqls", Input: `extend type Mutation {
+  "Makes accounts from a CSV in the background. Its first row names the columns: email, and any of name, password_hash, roles, locale, verified and created_at. An address that has an account already is skipped, never changed. The job may be cut off and run again: each account is made once. Nobody is sent a mail; who comes without a password asks for one by requestPasswordReset. What could not be imported stands in the artifact rejects.csv."
+  importUsers(
+    "The file, and what its rows may ask for."
+    input: ImportUsersInput!
+  ): ImportUsersPayload! @auth(aal: 2) @hasRole(role: ADMIN) @rateLimit(max: 10, seconds: 600)
+}
+
+"A list of accounts."
+input ImportUsersInput {
+  "The CSV, sent with a multipart request; UTF-8, UTF-16 or windows-1252, 4 KiB a field. password_hash is a hash of bcrypt, argon2id, PBKDF2 or scrypt as the standards write it, or empty; roles are separated by spaces; verified is true, false or empty for false; created_at is a day or an RFC 3339 moment, or empty for now."
+  file: Upload!
+  "The roles that a row may give beside USER. A row with another one is refused."
+  allowRoles: [Role!]! = []
+  "How to run the job."
+  options: JobOptions
+}
+
+"What importUsers did."
+type ImportUsersPayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend union JobResult = ImportSummary
+
+"What became of a list of accounts. To a credential that may not read everybody's account it is FORBIDDEN, and so are the artifacts."
+type ImportSummary {
+  "How many accounts were made."
+  created: Int!
+  "How many rows were passed over because their address has an account, or is kept for whoever has left it."
+  skipped: Int!
+  "How many rows were refused."
+  failed: Int!
+  "The first rows that were skipped or refused, at most 100; rejects.csv has the first 1,000,000."
+  rejects: [ImportReject!]!
+}
+
+"A row of which no account was made."
+type ImportReject {
+  "The line on which the row begins; the first is 1."
+  line: Long!
+  "What is wrong, for a program; TAKEN for a row that was skipped."
+  code: String!
+  "What is wrong, for a person."
+  reason: String!
 }
 `, BuiltIn: false},
 	{Name: "../schema/jobs.graphqls", Input: `extend type Mutation {
@@ -2351,7 +2445,7 @@ type Job implements Node {
 
 "How far a job has come."
 type JobProgress {
-  "How much is done, in the unit of the kind: bytes for processCsv and downloadFiles, variants for processImage, addresses for fetchUrls."
+  "How much is done, in the unit of the kind: bytes for processCsv, downloadFiles and importUsers, variants for processImage, addresses for fetchUrls."
   done: Long!
   "How much there is in all; 0 when nobody knows."
   total: Long!
@@ -3011,6 +3105,8 @@ enum SecurityEventType {
   ACCOUNT_DELETION_CANCELLED
   "The owner of the address took the account over."
   ACCOUNT_RECLAIMED
+  "An administrator made the account from a list."
+  ACCOUNT_IMPORTED
   "An identity of a provider was linked."
   IDENTITY_LINKED
   "An identity of a provider was unlinked."
@@ -3875,6 +3971,28 @@ func (ec *executionContext) childFields_ImpersonateUserPayload(ctx context.Conte
 	return nil, fmt.Errorf("no field named %q was found under type ImpersonateUserPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ImportReject(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "line":
+		return ec.fieldContext_ImportReject_line(ctx, field)
+	case "code":
+		return ec.fieldContext_ImportReject_code(ctx, field)
+	case "reason":
+		return ec.fieldContext_ImportReject_reason(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ImportReject", field.Name)
+}
+
+func (ec *executionContext) childFields_ImportUsersPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_ImportUsersPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ImportUsersPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ImportUsersPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Job(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -4471,6 +4589,16 @@ func (ec *executionContext) childFields_SecurityEventEdge(ctx context.Context, f
 		return ec.fieldContext_SecurityEventEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SecurityEventEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_SendEmailPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_SendEmailPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_SendEmailPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SendEmailPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_SendMfaCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -57,6 +57,8 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 		processesImages(newImageMemory(o.ImageMemory)),
 		deliverMessages(parts.Ring, parts.Post, o.Now),
 		sendProofs(parts.Accounts),
+		sendsEmails(parts.Ring, parts.Post),
+		importsUsers(parts.Accounts),
 		exportsData(parts.Accounts, parts.Sections, o.Now),
 		queue.WorkflowKind.Define(),
 	}

@@ -29,7 +29,7 @@ type Kept struct {
 // Keep stores note, and m if it is not nil, so that the next attempt finds both under name, whatever
 // becomes of this one. What had that name is replaced. m is finished by it. What a job has kept is deleted
 // when it succeeds, save for what [Run.Deliver] makes an artifact, and else with the job: an owner who
-// retries it goes on from there.
+// retries it goes on from there, unless its kind begins [Kind.Afresh].
 func (r *Run) Keep(ctx context.Context, name string, note any, m *Making) (Kept, error) {
 	text, err := json.Marshal(note)
 	if err != nil {
@@ -206,14 +206,19 @@ func (r *Run) settleTx(ctx context.Context, tx *store.Tx) ([]blob.Key, error) {
 			return nil, err
 		}
 	}
-	left, err := store.All(ctx, tx, selectKeptFiles, scanKey, r.Job.ID)
+	return dropAllKeptTx(ctx, tx, r.Job.ID)
+}
+
+// dropAllKeptTx deletes what a job has kept and returns its files.
+func dropAllKeptTx(ctx context.Context, tx *store.Tx, id ID) ([]blob.Key, error) {
+	left, err := store.All(ctx, tx, selectKeptFiles, scanKey, id)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, deleteKeptFiles, r.Job.ID); err != nil {
+	if _, err := tx.Exec(ctx, deleteKeptFiles, id); err != nil {
 		return nil, err
 	}
-	_, err = tx.Exec(ctx, deleteAllKept, r.Job.ID)
+	_, err = tx.Exec(ctx, deleteAllKept, id)
 	return left, err
 }
 

@@ -124,6 +124,13 @@ func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error
 		if _, err = tx.Exec(ctx, forgetEvents, id, j.Sequence-keptEvents); err != nil {
 			return err
 		}
+		if q.kinds[j.Kind].afresh {
+			left, err := dropAllKeptTx(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			keys = append(keys, left...)
+		}
 		return changes.record(ctx, tx, j, StateChanged, "Started anew.")
 	})
 	if errors.Is(err, errFenced) {

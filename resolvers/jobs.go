@@ -144,6 +144,12 @@ func resultOf(j *queue.Job, raw json.RawMessage) (graph.JobResult, error) {
 			return nil, fmt.Errorf("read result of %s: %w", kind, err)
 		}
 		return &graph.WorkflowReport{Steps: r.Steps, Succeeded: r.Succeeded, Failed: r.Failed, Skipped: r.Skipped}, nil
+	case jobs.ImportUsers.Name:
+		var s jobs.ImportSummary
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return importSummary(s), nil
 	}
 	return nil, fmt.Errorf("the result of kind %q has no type in the schema", j.Kind)
 }

@@ -143,12 +143,17 @@ func present(user account.User, err error) (*account.User, error) {
 	return &user, err
 }
 
-// personal refuses a copy of a person's data to whoever may see the job but not the person's account.
+// personal refuses what a job holds of persons to whoever may see the job and not their accounts: a copy of
+// its owner's data, whom its owner has written to, a list of accounts.
 func personal(ctx context.Context, j *queue.Job) error {
-	if j.Kind != account.ExportData || viewer.From(ctx).Owns(j.Owner, viewer.ReadUsers) {
-		return nil
+	by := viewer.From(ctx)
+	switch {
+	case j.Kind == account.ExportData && !by.Owns(j.Owner, viewer.ReadUsers):
+		return fault.Denied("This takes the scope account:read, or for the accounts of others users:read.")
+	case j.Kind == account.ImportUsers && !by.May(viewer.ReadUsers), j.Kind == account.SendEmail && by.User != j.Owner && !by.May(viewer.ReadUsers):
+		return fault.Denied("This takes the scope users:read.")
 	}
-	return fault.Denied("This takes the scope account:read, or for the accounts of others users:read.")
+	return nil
 }
 
 func (r *jobResolver) Artifacts(ctx context.Context, obj *queue.Job) ([]*graph.Artifact, error) {
@@ -183,6 +188,9 @@ func (r *jobResolver) Result(ctx context.Context, obj *queue.Job) (graph.JobResu
 	raw, err := r.Queue.Result(ctx, obj)
 	if err != nil || raw == nil {
 		return nil, err
+	}
+	if obj.Kind == account.SendEmail {
+		return r.deliveryReport(obj, raw)
 	}
 	return resultOf(obj, raw)
 }

@@ -72,7 +72,7 @@ func (a *app) guards() (guard.Options, error) {
 		// A CSV may have 1,024 columns, and its summary then takes 20 ms to read. At these prices a document
 		// may ask for the columns of a few jobs, or for the summaries of a page of them.
 		Limits: guard.Limits{
-			ListSizes: map[string]int{"CsvSummary.columns": 100, "CsvSummary.rejects": 100},
+			ListSizes: map[string]int{"CsvSummary.columns": 100, "CsvSummary.rejects": 100, "ImportSummary.rejects": 100},
 			// A rare moment takes 0.1 ms to find.
 			Weights: map[string]int{"Job.result": 40, "Schedule.nextRuns": 40},
 		},

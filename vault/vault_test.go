@@ -69,10 +69,10 @@ func exec(t testing.TB, db *store.DB, text string, args ...any) {
 }
 
 // besides is how many sealed values fill adds to those of accounts, signing key and letter.
-const besides = 6
+const besides = 8
 
 // fill puts n accounts, a signing key and a letter into db, and of the first account a proof, a factor, an
-// identity and a wish for a mail.
+// identity, a wish for a mail, and a mail of its own with the report of its delivery.
 func fill(t testing.TB, db *store.DB, r *secret.Keyring, n int) {
 	t.Helper()
 	for i := range n {
@@ -93,6 +93,10 @@ func fill(t testing.TB, db *store.DB, r *secret.Keyring, n int) {
 	exec(t, db, insert, "job_2", "processCsv", `{"source":"TEXT"}`)
 	wish := base64.StdEncoding.EncodeToString(seal(t, r, "{}", "jobs/sendProof"))
 	exec(t, db, insert, "job_3", account.SendProof, `{"sealed":"`+wish+`","until":"2026-01-02T03:04:05Z"}`)
+	mail := base64.StdEncoding.EncodeToString(seal(t, r, "{}", "jobs/sendEmail"))
+	report := base64.StdEncoding.EncodeToString(seal(t, r, "{}", "jobs/job_4/result"))
+	exec(t, db, insert, "job_4", account.SendEmail, `{"sealed":"`+mail+`"}`)
+	exec(t, db, `UPDATE jobs SET result = ? WHERE id = 'job_4'`, `{"messageId":"<job_4@example.com>","acceptedAt":"2026-01-02T03:04:05Z","sealed":"`+report+`"}`)
 	exec(t, db, `INSERT INTO proofs (id, user_id, purpose, slot, link_hash, sealed, created_at, expires_at) VALUES ('p1', 'usr_0000', 'not-me', ?, ?, ?, 0, 0)`,
 		[]byte{1}, []byte{1}, seal(t, r, "{}", "proofs/p1/sealed"))
 	exec(t, db, `INSERT INTO factors (id, user_id, kind, sealed, name_sealed, created_at) VALUES ('fac_1', 'usr_0000', 'TOTP', ?, ?, 0)`,

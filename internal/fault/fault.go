@@ -77,6 +77,9 @@ const (
 	Internal        Code = "INTERNAL"
 )
 
+// Uncertain is the code of a job that may have done what it was to do, outside of this deployment.
+const Uncertain Code = "UNCERTAIN"
+
 // Fault is an error whose words may reach the client.
 type Fault struct {
 	Code    Code
@@ -100,7 +103,7 @@ func (f *Fault) Unwrap() error { return f.Cause }
 // Mendable reports whether a person can mend f, so that it belongs into userErrors.
 func (f *Fault) Mendable() bool {
 	switch f.Code {
-	case Unauthenticated, Forbidden, StepUpRequired, RateLimited, LimitExceeded, BadUserInput, NotFound, Unavailable, Internal:
+	case Unauthenticated, Forbidden, StepUpRequired, RateLimited, LimitExceeded, BadUserInput, NotFound, Unavailable, Internal, Uncertain:
 		return false
 	}
 	return true

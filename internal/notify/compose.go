@@ -11,10 +11,18 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
+// messageID returns the Message-ID of a message, a random one when it has no id.
+func (s *SMTP) messageID(id string) string {
+	if id == "" {
+		id = strings.ToLower(rand.Text())
+	}
+	return id + "@" + domain(s.options.From.Address)
+}
+
 // compose returns r in the form of RFC 5322: text and HTML as multipart/alternative (RFC 2046 §5.1.4)
-// in quoted-printable. Its Message-ID is of the sender's domain. Auto-Submitted (RFC 3834 §5) and
+// in quoted-printable. Auto-Submitted (RFC 3834 §5) and
 // Microsoft's X-Auto-Response-Suppress keep vacation notices from answering.
-func (s *SMTP) compose(r Rendered) ([]byte, error) {
+func (s *SMTP) compose(r Rendered, messageID string) ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
@@ -24,16 +32,12 @@ func (s *SMTP) compose(r Rendered) ([]byte, error) {
 	if r.Subject == "" {
 		return nil, errors.New("the subject is empty")
 	}
-	id := r.ID
-	if id == "" {
-		id = strings.ToLower(rand.Text())
-	}
 	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	m.FromMailAddress(&s.options.From)
 	m.ToMailAddress(&netmail.Address{Address: r.To})
 	m.Subject(r.Subject)
 	m.SetDateWithValue(s.options.Now().UTC())
-	m.SetMessageIDWithValue(id + "@" + domain(s.options.From.Address))
+	m.SetMessageIDWithValue(messageID)
 	m.SetGenHeader("Auto-Submitted", "auto-generated")
 	m.SetGenHeader(gomail.HeaderXAutoResponseSuppress, "All")
 	if r.Language != "" {

@@ -30,6 +30,8 @@ type failure struct {
 	err   error
 	told  bool // the server knew something secret by then, which err may repeat
 	final bool // another try would fail, too
+
+	uncertain bool // the server may have taken the message
 }
 
 func (f *failure) Error() string { return f.step + ": " + f.err.Error() }
@@ -42,6 +44,12 @@ func refused(err error) bool {
 	return errors.As(err, &reply) && reply.Code >= 500
 }
 
+// answered reports whether err is a reply by which the server did not take the message.
+func answered(err error) bool {
+	var reply *textproto.Error
+	return errors.As(err, &reply) && reply.Code >= 400
+}
+
 // explain makes the error of a conversation one that may be logged, and tells whether to try again.
 // Where ctx has ended, that is the cause, not the closed connection which it led to.
 func explain(ctx context.Context, err error) error {
@@ -52,10 +60,14 @@ func explain(ctx context.Context, err error) error {
 	if f.final {
 		return fmt.Errorf("%w: %s: %w", ErrPermanent, f.step, tellable(f))
 	}
+	cause := tellable(f)
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w: %s: %w", ErrTemporary, f.step, context.Cause(ctx))
+		cause = context.Cause(ctx)
 	}
-	return fmt.Errorf("%w: %s: %w", ErrTemporary, f.step, tellable(f))
+	if f.uncertain {
+		return fmt.Errorf("%w: %w: %s: %w", ErrTemporary, ErrUncertain, f.step, cause)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrTemporary, f.step, cause)
 }
 
 // enhanced finds the enhanced code at the start of a reply (RFC 2034 §4).

@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
+	"io"
 	"net"
 	netmail "net/mail"
 	"net/netip"
@@ -108,25 +108,17 @@ func loopback(host string) bool {
 // ErrPermanent is a message that is unfit, and a 5yz reply (RFC 5321 §4.2.1) to sender, recipient or
 // content. Everything else is ErrTemporary, a refused sign-in included: it says nothing about the
 // message, and the messages that wait meanwhile can go once the operator has mended it. If the
-// connection breaks after the content was sent, the server may have it all the same.
+// connection breaks after the content was sent, the server may have it all the same: ErrUncertain.
 func (s *SMTP) Send(ctx context.Context, r Rendered) error {
-	content, err := s.compose(r)
-	if err != nil {
-		return fmt.Errorf("compose mail: %w: %w", ErrPermanent, err)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, fmt.Errorf("no end within %v", s.options.Timeout))
-	defer cancel()
-	if err := s.converse(ctx, r.To, content); err != nil {
-		return fmt.Errorf("send mail: %w", explain(ctx, err))
-	}
-	return nil
+	_, err := s.Hand(ctx, r, func() error { return nil })
+	return err
 }
 
-// converse connects to the server and goes through all steps with it.
-func (s *SMTP) converse(ctx context.Context, to string, content []byte) error {
+// converse connects to the server, goes through all steps with it and returns what it said in the end.
+func (s *SMTP) converse(ctx context.Context, to string, content []byte, ready func() error) (string, error) {
 	conn, err := s.dial(ctx)
 	if err != nil {
-		return &failure{step: "connect", err: err}
+		return "", &failure{step: "connect", err: err}
 	}
 	defer conn.Close()
 	// Closing is what ends a read or write that hangs; it is harmless afterwards.
@@ -134,17 +126,17 @@ func (s *SMTP) converse(ctx context.Context, to string, content []byte) error {
 	defer stop()
 	client, err := s.open(conn)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := s.signIn(client); err != nil {
-		return &failure{step: "sign in", err: err, told: true}
+		return "", &failure{step: "sign in", err: err, told: true}
 	}
-	err = s.hand(client, to, content)
+	response, err := s.hand(client, to, content, ready)
 	var reply *textproto.Error
 	if err == nil || errors.As(err, &reply) {
 		_ = client.Quit() // what became of the message is settled, whatever the server says now
 	}
-	return err
+	return response, err
 }
 
 // dial connects, and for TLS goes through the handshake.
@@ -213,30 +205,42 @@ var (
 	errFlood  = errors.New("the server says more than 1 MiB")
 )
 
-// hand gives the server the message.
-func (s *SMTP) hand(client *smtp.Client, to string, content []byte) error {
+// hand gives the server the message and returns what it answered.
+func (s *SMTP) hand(client *smtp.Client, to string, content []byte, ready func() error) (string, error) {
 	plain := ascii(s.options.From.Address) && ascii(to)
 	client.SkipSMTPUTF8(plain)
 	if offered, _ := client.Extension("SMTPUTF8"); !offered && !plain {
-		return &failure{step: "name the recipient", err: errNoUTF8, told: true, final: true}
+		return "", &failure{step: "name the recipient", err: errNoUTF8, told: true, final: true}
 	}
 	if err := client.Mail("<" + s.options.From.Address + ">"); err != nil {
-		return &failure{step: "name the sender", err: err, told: true, final: refused(err)}
+		return "", &failure{step: "name the sender", err: err, told: true, final: refused(err)}
 	}
 	if err := client.Rcpt("<" + to + ">"); err != nil {
-		return &failure{step: "name the recipient", err: err, told: true, final: refused(err)}
+		return "", &failure{step: "name the recipient", err: err, told: true, final: refused(err)}
 	}
 	body, err := client.Data()
 	if err != nil {
-		return &failure{step: "begin the content", err: err, told: true, final: refused(err)}
+		return "", &failure{step: "begin the content", err: err, told: true, final: refused(err)}
 	}
+	if err := ready(); err != nil {
+		return "", err
+	}
+	return give(body, content)
+}
+
+// give sends the content. Before its end mark the server has no mail (RFC 5321 §4.1.1.4); from then on
+// only an answer tells.
+func give(body io.WriteCloser, content []byte) (string, error) {
 	if _, err := body.Write(content); err != nil {
-		return &failure{step: "send the content", err: err, told: true}
+		return "", &failure{step: "send the content", err: err, told: true}
 	}
 	if err := body.Close(); err != nil {
-		return &failure{step: "end the content", err: err, told: true, final: refused(err)}
+		return "", &failure{step: "end the content", err: err, told: true, final: refused(err), uncertain: !answered(err)}
 	}
-	return nil
+	if closed, ok := body.(*smtp.DataCloser); ok {
+		return closed.ServerResponse(), nil
+	}
+	return "", nil
 }
 
 // boundedConn ends a connection that brings more than left bytes.

@@ -155,7 +155,7 @@ func TestMailsWithoutAnIDHaveDifferentMessageIDs(t *testing.T) {
 	r.ID = ""
 	seen := make(map[string]bool)
 	for range 10 {
-		content, err := s.compose(r)
+		content, err := s.compose(r, s.messageID(r.ID))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,7 +356,7 @@ func TestNoChosenTextChangesAHeader(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		content, err := s.compose(r)
+		content, err := s.compose(r, s.messageID(r.ID))
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -376,7 +376,7 @@ func TestASubjectOfAnyTextIsOneHeader(t *testing.T) {
 		r := rendered(t)
 		r.Subject, r.Text = "x"+printable(hostile().Draw(rt, "subject")), hostile().Draw(rt, "text")
 		r.Text = strings.ToValidUTF8(r.Text, "")
-		content, err := s.compose(r)
+		content, err := s.compose(r, s.messageID(r.ID))
 		if err != nil {
 			rt.Fatalf("%v for %+q", err, r.Subject)
 		}

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"time"
 
@@ -44,4 +46,14 @@ func EarlierID(prefix, id string, d time.Duration) string {
 	var earlier [16]byte
 	binary.BigEndian.PutUint64(earlier[:8], (made-min(made, uint64(max(d, 0).Milliseconds())))<<16)
 	return prefix + "_" + alphabet.EncodeToString(earlier[:])
+}
+
+// NthID returns the name of the n-th row of kind prefix that belongs to the row from, an id that NewID gave:
+// the same each time, and another one for each n. It sorts among names that were made as from was.
+func NthID[T ~string](prefix, from string, n int64) T {
+	_, text, _ := strings.Cut(from, "_")
+	raw, _ := alphabet.DecodeString(text) // a from that is none of ours has no time, and sorts first
+	hash := sha256.Sum256(fmt.Appendf(nil, "%s/%d/%s", prefix, n, from))
+	copy(hash[:6], raw) // milliseconds of Unix time
+	return T(prefix + "_" + alphabet.EncodeToString(hash[:16]))
 }

@@ -23,6 +23,7 @@ const (
 	ReadAccount Scope = "account:read"    // see one's own sessions, keys and the like
 	ReadUsers   Scope = "users:read"      // see everybody's account
 	ReadAudit   Scope = "audit:read"      // see what happened
+	SendMail    Scope = "mail:send"       // send mails of one's own words by the operator's server
 	Introspect  Scope = "schema:introspect"
 )
 
@@ -30,7 +31,7 @@ const (
 var grants = map[Role][]Scope{
 	User:      {RunJobs, ReadAccount},
 	Developer: {RunJobs, ReadAccount, Introspect},
-	Admin:     {RunJobs, ReadAccount, ReadJobs, ManageJobs, ReadUsers, ReadAudit, Introspect},
+	Admin:     {RunJobs, ReadAccount, ReadJobs, ManageJobs, ReadUsers, ReadAudit, SendMail, Introspect},
 }
 
 // own is the scope that whoever is limited needs for things of their own, where others need the key

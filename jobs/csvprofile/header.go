@@ -15,14 +15,11 @@ type Renamed struct {
 	From, To string
 }
 
-// header makes the columns from the first row.
-func (p *profiler) header(row record) error {
-	if err := p.allow(row.fields); err != nil {
+// name makes the columns from the first row.
+func (p *profiler) name(row record) error {
+	given, err := p.header(row)
+	if err != nil {
 		return err
-	}
-	given := make([]string, row.fields)
-	for i := range given {
-		given[i] = string(p.scan.value(row.raw, i))
 	}
 	names := uniqueNames(given)
 	for i, name := range names {
@@ -43,14 +40,8 @@ func (p *profiler) unnamed(row record) error {
 	return nil
 }
 
-func (p *profiler) allow(columns int) error {
-	if columns > p.options.MaxColumns {
-		return fmt.Errorf("%w: %d, and %d are allowed", ErrTooManyColumns, columns, p.options.MaxColumns)
-	}
-	return nil
-}
-
 func (p *profiler) setColumns(names []string) {
+	p.width = len(names)
 	p.columns = make([]column, len(names))
 	for i, name := range names {
 		p.columns[i].name = name

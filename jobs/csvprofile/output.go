@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -130,6 +131,9 @@ func (r *rejects) row(line int64, reason Reason, text []byte) error {
 	r.buf = append(r.buf, ',')
 	r.buf = append(r.buf, reason...)
 	r.buf = append(r.buf, ',', '"')
+	if formula(text) {
+		r.buf = append(r.buf, '\'')
+	}
 	for len(text) > 0 {
 		char, size := utf8.DecodeRune(text)
 		text = text[size:]
@@ -147,4 +151,20 @@ func (r *rejects) row(line int64, reason Reason, text []byte) error {
 	}
 	r.buf = append(r.buf, '"', '\n')
 	return nil
+}
+
+// Inert returns text as a cell that no spreadsheet takes for a formula: one that begins like a formula has
+// an apostrophe in front (OWASP, CSV injection).
+func Inert(text string) string {
+	if formula(text) {
+		return "'" + text
+	}
+	return text
+}
+
+// formula reports whether a spreadsheet may take text for a formula: by its first character, which may
+// also be a full-width one.
+func formula[T string | []byte](text T) bool {
+	first, _ := utf8.DecodeRuneInString(string(text[:min(len(text), utf8.UTFMax)]))
+	return strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) && len(text) > 0
 }

@@ -33,7 +33,6 @@
 package csvprofile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +76,8 @@ type Options struct {
 	// as 007, 1.50 and 12345678901234567890. So every value gives back the very text of its field.
 	Clean io.Writer
 	// Rejects receives a CSV of line, reason and text, one row a bad row, in UTF-8. The text is the row
-	// as it stood, at most MaxRecordBytes; bytes that are not UTF-8, and NUL, are replaced by U+FFFD.
+	// as it stood, at most MaxRecordBytes, made Inert; bytes that are not UTF-8, and NUL, are replaced by
+	// U+FFFD.
 	Rejects io.Writer
 	// Progress is told the bytes read from the source so far, after each read of at most 4 MiB.
 	Progress func(bytesRead int64)
@@ -169,8 +169,7 @@ type BadRow struct {
 
 // profiler is one run of Profile over one file.
 type profiler struct {
-	options Options
-	scan    *scanner
+	reader
 	columns []column
 	clean   *jsonLines // nil when nobody wants it
 	rejects *rejects   // nil when nobody wants it
@@ -189,7 +188,7 @@ func Profile(ctx context.Context, src io.Reader, o Options) (Summary, error) {
 	if err != nil {
 		return Summary{}, fmt.Errorf("profile CSV: %w", err)
 	}
-	p := &profiler{options: o}
+	p := &profiler{reader: reader{options: o}}
 	source := &source{ended: func() error { return ended(ctx) }, reader: src, progress: o.Progress}
 	if err := p.run(source); err != nil {
 		return Summary{}, fmt.Errorf("profile CSV: %w", err)
@@ -208,15 +207,10 @@ func ended(ctx context.Context) error {
 
 // run takes the steps in order: encoding, delimiter, header, rows, output.
 func (p *profiler) run(source io.Reader) error {
-	text, encoding, err := decode(source)
-	if err != nil {
+	if err := p.open(source); err != nil {
 		return err
 	}
-	p.summary.Encoding = encoding
-	p.scan = newScanner(text, p.options)
-	if err := p.chooseDelimiter(); err != nil {
-		return err
-	}
+	p.summary.Encoding, p.summary.Delimiter = p.encoding, p.options.Delimiter
 	if p.options.Rejects != nil {
 		p.rejects = newRejects(p.options.Rejects, p.options.MaxOutputBytes)
 	}
@@ -227,23 +221,6 @@ func (p *profiler) run(source io.Reader) error {
 		p.summary.Columns = append(p.summary.Columns, p.columns[i].result())
 	}
 	return p.flush()
-}
-
-// chooseDelimiter fills the buffer once, refuses what is no text, and settles the delimiter.
-func (p *profiler) chooseDelimiter() error {
-	if err := p.scan.fill(); err != nil {
-		return err
-	}
-	sample, whole := p.scan.peek(sampleBytes)
-	if err := refuseBinary(sample); err != nil {
-		return err
-	}
-	if p.options.Delimiter == 0 {
-		p.options.Delimiter = rune(detectDelimiter(sample, whole, p.options))
-	}
-	p.summary.Delimiter = p.options.Delimiter
-	p.scan.setDelimiter(byte(p.options.Delimiter))
-	return nil
 }
 
 // rows reads every row. The first well-formed one gives the columns.
@@ -269,38 +246,19 @@ func (p *profiler) rows() error {
 }
 
 func (p *profiler) row(row record) error {
+	if p.columns == nil && !p.options.NoHeader {
+		return p.name(row)
+	}
 	reason := p.judge(row)
-	switch {
-	case p.columns == nil && !p.options.NoHeader:
-		if reason != "" {
-			return fmt.Errorf("%w: line %d: %s", ErrHeader, row.line, p.message(row, reason))
-		}
-		return p.header(row)
-	case reason != "":
+	if reason != "" {
 		return p.reject(row, reason)
-	case p.columns == nil:
+	}
+	if p.columns == nil {
 		if err := p.unnamed(row); err != nil {
 			return err
 		}
 	}
 	return p.accept(row)
-}
-
-// judge returns why the row is bad, or "".
-func (p *profiler) judge(row record) Reason {
-	switch {
-	case row.reason != "":
-		return row.reason
-	case bytes.IndexByte(row.raw, 0) >= 0:
-		return NULByte
-	case !validText(row.raw, p.summary.Encoding):
-		return InvalidEncoding
-	case p.columns != nil && row.fields < len(p.columns):
-		return TooFewFields
-	case p.columns != nil && row.fields > len(p.columns):
-		return TooManyFields
-	}
-	return ""
 }
 
 // accept takes a good row into the columns and writes it.
@@ -332,25 +290,6 @@ func (p *profiler) reject(row record, reason Reason) error {
 		return nil
 	}
 	return p.rejects.row(row.line, reason, row.raw)
-}
-
-// message says the reason as a sentence.
-func (p *profiler) message(row record, reason Reason) string {
-	switch reason {
-	case BareQuote:
-		return "A quote stands inside a field that does not begin with one."
-	case TextAfterQuote:
-		return "A closing quote is followed by text."
-	case UnterminatedQuote:
-		return "A quote is opened and never closed."
-	case TooLarge:
-		return fmt.Sprintf("A field is above %d bytes or the row above %d bytes.", p.options.MaxFieldBytes, p.options.MaxRecordBytes)
-	case NULByte:
-		return "The row holds a NUL byte."
-	case InvalidEncoding:
-		return fmt.Sprintf("The row is not valid %s.", p.summary.Encoding)
-	}
-	return fmt.Sprintf("Fields: %d; columns: %d.", row.fields, len(p.columns))
 }
 
 func (p *profiler) flush() error {

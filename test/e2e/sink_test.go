@@ -15,6 +15,7 @@ type sink struct {
 	url     string // for --smtp-url
 	mu      sync.Mutex
 	arrived map[string]int
+	halt    func(to string) // called when a mail has come, before the answer; nil: nothing
 }
 
 func newSink(t testing.TB) *sink {
@@ -59,7 +60,18 @@ func (d *delivery) Data(r io.Reader) error {
 		return err
 	}
 	d.sink.mu.Lock()
-	defer d.sink.mu.Unlock()
 	d.sink.arrived[d.now]++
+	halt := d.sink.halt
+	d.sink.mu.Unlock()
+	if halt != nil {
+		halt(d.now)
+	}
 	return nil
+}
+
+// stop lets the sink halt at each mail from now on.
+func (s *sink) stop(halt func(to string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.halt = halt
 }
