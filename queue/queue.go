@@ -28,6 +28,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +58,8 @@ var errFenced = errors.New("the job was taken away from this worker")
 
 // Options tunes a queue; the zero value is a good default for a process without workers.
 type Options struct {
-	Workers  int           // jobs at once in this process; 0: none
+	Workers  int            // jobs at once in this process, of queues that Queues does not name; 0: none
+	Queues   map[string]int // jobs at once of queues that have workers of their own; 0: none here
 	Lease    time.Duration // how long a process counts as alive after a beat; 0: 3 s
 	Beat     time.Duration // between two beats; 0: 1 s
 	Sweep    time.Duration // between two sweeps; 0: 1 s
@@ -141,8 +144,11 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 		q.order = append(q.order, k.Name)
 	}
 	for _, queue := range q.queues() {
-		for _, p := range priorities() {
-			q.lanes = append(q.lanes, laneOf{queue, p})
+		q.lanes = append(q.lanes, lanesOf(queue)...)
+	}
+	for queue := range q.options.Queues {
+		if !slices.Contains(q.queues(), queue) {
+			return nil, fmt.Errorf("there is no queue %q; the queues are %s", queue, strings.Join(q.queues(), ", "))
 		}
 	}
 	q.zones.read = q.options.Zone
@@ -166,7 +172,8 @@ func (q *Queue) Run(ctx context.Context) error {
 	writing.Go(q.writer.loop)
 	defer writing.Wait()
 	defer q.writer.close()
-	if q.options.Workers > 0 {
+	crews := q.crews()
+	if len(crews) > 0 {
 		if err := q.beginLease(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -179,9 +186,9 @@ func (q *Queue) Run(ctx context.Context) error {
 	machinery.Go(func() error { return q.sweep(under) })
 	machinery.Go(func() error { return q.keepWatch(under) })
 	var workers sync.WaitGroup
-	if q.options.Workers > 0 {
+	if len(crews) > 0 {
 		machinery.Go(func() error { return q.keepLease(under) })
-		workers.Go(func() { q.work(ctx) })
+		workers.Go(func() { q.work(ctx, crews) })
 	}
 	<-ctx.Done()
 	workers.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -39,8 +40,22 @@ type laneOf struct {
 
 func (l laneOf) name() string { return lane(l.queue, l.priority) }
 
-// messageID is the name of a message's only argument.
+// lanesOf returns the lanes of a queue.
+func lanesOf(queue string) []laneOf {
+	var lanes []laneOf
+	for _, p := range priorities() {
+		lanes = append(lanes, laneOf{queue, p})
+	}
+	return lanes
+}
+
+// messageID is the name of a message's argument that says which job is ready.
 const messageID = "id"
+
+// messageOf returns the message of a job; those of an owner take turns with those of others.
+func messageOf(j *Job) transport.Message {
+	return transport.Message{messageID: string(j.ID), transport.Of: string(j.Owner)}
+}
 
 // enqueuer writes messages for the workers.
 type enqueuer struct{ wire *transport.Wire }
@@ -48,7 +63,7 @@ type enqueuer struct{ wire *transport.Wire }
 func newEnqueuer(w *transport.Wire) *enqueuer { return &enqueuer{w} }
 
 func (e *enqueuer) push(ctx context.Context, j *Job) error {
-	return e.wire.Push(ctx, lane(j.Queue, j.Priority), transport.Message{messageID: string(j.ID)})
+	return e.wire.Push(ctx, lane(j.Queue, j.Priority), messageOf(j))
 }
 
 // pushAll pushes jobs with one write a lane.
@@ -56,7 +71,7 @@ func (e *enqueuer) pushAll(ctx context.Context, jobs []*Job) error {
 	byLane := map[string][]transport.Message{}
 	for _, j := range jobs {
 		name := lane(j.Queue, j.Priority)
-		byLane[name] = append(byLane[name], transport.Message{messageID: string(j.ID)})
+		byLane[name] = append(byLane[name], messageOf(j))
 	}
 	var failed error
 	for name, messages := range byLane {
@@ -119,11 +134,53 @@ func (r *running) end(id ID, cause error) {
 // delivery is gocraft's context of a job; the claimed job travels in it from the middleware.
 type delivery struct{ job *Job }
 
+// crew is the workers of this process that serve the same lanes: one of gocraft's pools.
+type crew struct {
+	workers int
+	lanes   []laneOf
+}
+
+// crews returns one for each queue that has workers of its own, and one for all others. One without
+// workers is left out.
+func (q *Queue) crews() []crew {
+	var all []crew
+	shared := crew{workers: q.options.Workers}
+	for _, queue := range q.queues() {
+		lanes := lanesOf(queue)
+		if workers, own := q.options.Queues[queue]; own {
+			all = append(all, crew{workers, lanes})
+		} else {
+			shared.lanes = append(shared.lanes, lanes...)
+		}
+	}
+	return slices.DeleteFunc(append(all, shared), func(c crew) bool { return c.workers <= 0 || len(c.lanes) == 0 })
+}
+
 // work runs gocraft's workers until ctx ends and their jobs have.
-func (q *Queue) work(ctx context.Context) {
+func (q *Queue) work(ctx context.Context, crews []crew) {
 	under, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	pool := work.NewWorkerPool(delivery{}, uint(q.options.Workers), q.wire.Namespace(), q.wire.Pool())
+	pools := make([]*work.WorkerPool, len(crews))
+	for i, c := range crews {
+		pools[i] = q.pool(under, c)
+		pools[i].Start()
+	}
+	<-ctx.Done()
+	q.wire.CloseBell()
+	close(q.stopping)
+	patience := time.AfterFunc(q.options.Shutdown, func() {
+		q.running.endAll(ErrShutdown)
+		stop(ErrShutdown)
+	})
+	defer patience.Stop()
+	for _, pool := range pools {
+		pool.Stop() // waits for the jobs in hand; with the bell closed none takes another meanwhile
+	}
+}
+
+// pool returns the pool of a crew. under outlives the workers.
+func (q *Queue) pool(under context.Context, c crew) *work.WorkerPool {
+	pool := work.NewWorkerPool(delivery{}, uint(c.workers), q.wire.Namespace(), q.wire.Pool())
 	pool.Middleware(func(d *delivery, message *work.Job, next work.NextMiddlewareFunc) error {
 		job, err := q.claim(under, ID(message.ArgString(messageID)))
 		if err != nil {
@@ -136,23 +193,14 @@ func (q *Queue) work(ctx context.Context) {
 		d.job = job
 		return next()
 	})
-	for _, l := range q.lanes {
+	for _, l := range c.lanes {
 		pool.JobWithOptions(l.name(), work.JobOptions{Priority: weight(l.priority), MaxFails: 1, SkipDead: true},
 			func(d *delivery, _ *work.Job) error {
 				q.do(under, d.job)
 				return nil
 			})
 	}
-	pool.Start()
-	<-ctx.Done()
-	q.wire.CloseBell()
-	close(q.stopping)
-	patience := time.AfterFunc(q.options.Shutdown, func() {
-		q.running.endAll(ErrShutdown)
-		stop(ErrShutdown)
-	})
-	defer patience.Stop()
-	pool.Stop() // waits for the jobs in hand
+	return pool
 }
 
 // do works on job and writes what became of it.

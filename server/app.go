@@ -344,7 +344,7 @@ func (a *app) openQueue(workers int) (err error) {
 		Sections: a.exportSections,
 	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch, ImageMemory: s.ImageMemoryBytes})
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
-		Workers: workers, Shutdown: s.ShutdownTimeout, Logger: a.logger,
+		Workers: workers, Queues: s.Queues, Shutdown: s.ShutdownTimeout, Logger: a.logger,
 	})
 	return err
 }

@@ -277,6 +277,7 @@ func (versionCommand) Run(env *environment) error {
 // newTools builds as much of the program as a command needs, also beside a running server.
 func newTools(ctx context.Context, s Settings, log io.Writer) (*app, error) {
 	s.beside = true
+	s.Queues = nil
 	return newApp(ctx, s, log, 0)
 }
 

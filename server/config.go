@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -35,6 +36,7 @@ type Settings struct {
 	RedisURL          []string      `help:"redis://… or rediss://…: cache, messages between servers, limits. Several for Cluster, or for Sentinel with ?master_name=."`
 	WorkRedisURL      []string      `help:"Redis for the queue; the same as redis-url when left out. It must not evict."`
 	Workers           int           `default:"-1" help:"Jobs at once in this process; -1: four a core. 0 needs workers elsewhere, and so Redis."`
+	Queues            map[string]int `mapsep:"," help:"Queues with workers of their own, e.g. default=8,messages=2: so many of each run at once in this process, 0 none. The others share workers."`
 	PublicURL         string        `help:"Where clients reach the server, e.g. https://api.example.com. Links and tokens carry it."`
 	EmailVerification string        `help:"required or optional: whether an address must be confirmed before the first sign-in. optional in development."`
 	MFA               string        `name:"mfa" enum:"optional,required,admins" default:"optional" help:"Who must have a second factor: optional (nobody), required (everybody) or admins."`
@@ -297,7 +299,18 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	if s.Workers < 0 {
 		refuse("workers is %d; write -1 for four a core, or 0 and more", s.Workers)
 	}
-	if command == "worker" && s.Workers == 0 {
+	own := 0
+	for _, queue := range slices.Sorted(maps.Keys(s.Queues)) {
+		switch n := s.Queues[queue]; {
+		case n < 0 || n > 10_000:
+			refuse("queues: %s=%d; write 0 to 10000", queue, n)
+		case n == 0 && len(s.WorkRedisURL) == 0:
+			refuse("queues: %s=0 without Redis: nobody would ever run its jobs", queue)
+		default:
+			own += n
+		}
+	}
+	if command == "worker" && s.Workers == 0 && own == 0 {
 		refuse("a worker with workers 0 does nothing")
 	}
 	if command == "worker" && len(s.WorkRedisURL) == 0 {
@@ -346,6 +359,15 @@ func (s Settings) level() slog.Level {
 
 func (s Settings) algorithm() token.Algorithm { return token.Algorithm(s.SigningAlgorithm) }
 
+// listed returns m as it is written in a flag.
+func listed[V any](m map[string]V) string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		pairs = append(pairs, fmt.Sprintf("%s=%v", name, m[name]))
+	}
+	return strings.Join(pairs, ",")
+}
+
 // masked returns the settings as lines that may be shown.
 func (s Settings) masked() []string {
 	hidden := func(v string) string {
@@ -369,6 +391,7 @@ func (s Settings) masked() []string {
 		"redis-url           " + redacted(s.RedisURL),
 		"work-redis-url      " + redacted(s.WorkRedisURL),
 		fmt.Sprintf("workers             %d", s.Workers),
+		"queues              " + listed(s.Queues),
 		"public-url          " + s.PublicURL,
 		"email-verification  " + s.EmailVerification,
 		"mfa                 " + s.MFA,

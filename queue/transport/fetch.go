@@ -186,20 +186,26 @@ func (r *remote) spend(a *asker) bool {
 	return false
 }
 
-// fetchScript pops for several workers at once. KEYS: the lanes. ARGV: a worker each, its bytes the
-// numbers of the lanes it wants, in its order. It returns a lane's number and an entry for each
+// fetchScript pops for several workers at once. KEYS: the lanes, then the turns of each. ARGV: a worker each,
+// its bytes the numbers of the lanes it wants, in its order. It returns a lane's number and an entry for each
 // worker (0 and ” for none), then how many entries each lane has left.
-const fetchScript = `
-local left, reply = {}, {}
-for i, lane in ipairs(KEYS) do left[i] = redis.call('llen', lane) end
+const fetchScript = popFunction + `
+local lanes, left, reply = #KEYS / 2, {}, {}
+for i = 1, lanes do -- what somebody else has put into the list has no turn
+  left[i] = math.max(redis.call('llen', KEYS[i]), redis.call('zcard', KEYS[lanes + i]))
+end
 for w, order in ipairs(ARGV) do
   reply[2 * w - 1], reply[2 * w] = 0, ''
   for p = 1, #order do
     local i = string.byte(order, p)
     if left[i] > 0 then
-      left[i] = left[i] - 1
-      reply[2 * w - 1], reply[2 * w] = i, redis.call('rpop', KEYS[i])
-      break
+      local entry = pop(KEYS[i], KEYS[lanes + i])
+      if entry then
+        left[i] = left[i] - 1
+        reply[2 * w - 1], reply[2 * w] = i, entry
+        break
+      end
+      left[i] = 0
     end
   end
 end
@@ -225,10 +231,13 @@ func (r *remote) look(ctx context.Context, lanes []string, asked []*asker) (foun
 }
 
 func (r *remote) evalOnce(ctx context.Context, name, script string, lanes []string, asked []*asker) ([]any, error) {
-	args := make([]any, 0, 3+len(lanes)+len(asked))
-	args = append(args, name, script, len(lanes))
+	args := make([]any, 0, 3+2*len(lanes)+len(asked))
+	args = append(args, name, script, 2*len(lanes))
 	for _, key := range lanes {
 		args = append(args, key)
+	}
+	for _, key := range lanes {
+		args = append(args, key+turnsSuffix)
 	}
 	for _, a := range asked {
 		args = append(args, a.order)

@@ -9,7 +9,7 @@ import (
 // local is the in-process form. A message never waits beside a worker that could take it: push
 // hands it over, and fetch looks before it waits, both under one lock.
 type local struct {
-	limit int // entries in a lane
+	limit limits
 
 	mu     sync.Mutex
 	lanes  map[string]*lane
@@ -23,7 +23,7 @@ type idler struct {
 	got   chan entry // capacity 1; closed when there is nothing more to wait for
 }
 
-func newLocal(limit int) *local {
+func newLocal(limit limits) *local {
 	return &local{limit: limit, lanes: make(map[string]*lane)}
 }
 
@@ -35,17 +35,18 @@ func (l *local) push(_ context.Context, key string, entries [][]byte) (int64, er
 		q = &lane{}
 		l.lanes[key] = q
 	}
-	if q.len()+len(entries) > l.limit {
+	if q.len()+len(entries) > l.limit.lane {
 		return 0, ErrFull
 	}
+	var err error
 	for _, json := range entries {
 		if w := l.takeIdle(key); w != nil {
 			w.got <- entry{key, json}
-		} else {
-			q.push(json)
+		} else if !q.push(json, l.limit.owner) {
+			err = ErrFull
 		}
 	}
-	return int64(q.len()), nil
+	return int64(q.len()), err
 }
 
 // takeIdle returns the longest waiting worker that serves the lane, or nil.
@@ -115,33 +116,4 @@ func (l *local) run(ctx context.Context) error {
 	<-ctx.Done()
 	l.closeBell()
 	return nil
-}
-
-// lane is a first-in, first-out list: a slice whose front is given back once it is half of it, and
-// all of it once it is empty.
-type lane struct {
-	entries [][]byte
-	front   int
-}
-
-// smallLane is the length up to which giving back is not worth the copy.
-const smallLane = 64
-
-func (q *lane) len() int { return len(q.entries) - q.front }
-
-func (q *lane) push(json []byte) { q.entries = append(q.entries, json) }
-
-func (q *lane) pop() []byte {
-	json := q.entries[q.front]
-	q.entries[q.front] = nil
-	q.front++
-	switch {
-	case q.len() == 0 && cap(q.entries) > smallLane:
-		*q = lane{}
-	case q.len() == 0:
-		*q = lane{entries: q.entries[:0]}
-	case q.front >= smallLane && 2*q.front >= len(q.entries):
-		*q = lane{entries: slices.Delete(q.entries, 0, q.front)}
-	}
-	return json
 }

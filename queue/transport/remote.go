@@ -26,7 +26,7 @@ const (
 type remote struct {
 	client redis.UniversalClient
 	bell   *bus.Bus // brings the bells of other processes
-	limit  int
+	limit  limits
 	every  time.Duration // of the safety poll
 	log    *slog.Logger
 
@@ -48,7 +48,7 @@ func newRemote(client redis.UniversalClient, o Options) *remote {
 	return &remote{
 		client:  client,
 		bell:    bus.Redis(client, o.Namespace, bus.Options{}),
-		limit:   o.LaneLimit,
+		limit:   o.limits(),
 		every:   pollEvery,
 		log:     o.Logger,
 		wake:    make(chan struct{}, 1),
@@ -71,26 +71,59 @@ func (r *remote) run(ctx context.Context) error {
 }
 
 // pushScript appends entries unless the lane is full, and rings the bell when the lane was empty:
-// whoever takes from a lane looks for more, so a lane that is not empty needs no bell.
-// KEYS: the lane. ARGV: the limit, the bell's channel, its payload, the entries.
+// whoever takes from a lane looks for more, so a lane that is not empty needs no bell. An entry of an
+// owner who has none in the list goes there, the others wait among the lane's turns.
+// KEYS: the lane, its turns. ARGV: the limit, that of an owner, the bell's channel, its payload, then each entry
+// after its owner. It returns how many entries wait, less than 0 when it left some out.
 var pushScript = redis.NewScript(`
-local before = redis.call('llen', KEYS[1])
-if before + #ARGV - 3 > tonumber(ARGV[1]) then return -1 end
-redis.call('lpush', KEYS[1], unpack(ARGV, 4))
-if before == 0 then redis.call('publish', ARGV[2], ARGV[3]) end
-return before + #ARGV - 3`)
+local lane, turns, most, each = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
+local empty = redis.call('exists', lane) == 0
+if empty then redis.call('del', turns) end
+if redis.call('zcard', turns) + (#ARGV - 4) / 2 > most then return -1 end
+local now, left = redis.call('time'), 0
+for i = 5, #ARGV, 2 do
+  local name, entry = ARGV[i], ARGV[i + 1]
+  if redis.call('zadd', turns, 'nx', 0, name .. ':') == 1 then
+    redis.call('lpush', lane, entry)
+  elseif name ~= '' and redis.call('zlexcount', turns, '[' .. name .. ':', '(' .. name .. ';') >= each then
+    left = left + 1
+  else
+    redis.call('zadd', turns, 0, string.format('%s:%s%06d%06d', name, now[1], now[2], i) .. entry)
+  end
+end
+if empty then redis.call('publish', ARGV[3], ARGV[4]) end
+if left > 0 then return -1 end
+return redis.call('zcard', turns)`)
+
+// popFunction takes the entry whose turn it is, and puts the next one of its owner, if there is one, at the
+// other end of the list. Of an owner with entries, turns has the name with a colon, and each entry that
+// is not in the list after that name and the 22 digits of its time: all of score 0, so that they stand in that order.
+const popFunction = `
+local function pop(lane, turns)
+  local entry = redis.call('rpop', lane)
+  if not entry then return nil end
+  local owner = (string.match(entry, '"` + Of + `":"([%w_-]*)"') or '') .. ':'
+  local after = redis.call('zrangebylex', turns, '(' .. owner, '(' .. string.sub(owner, 1, -2) .. ';', 'limit', 0, 1)[1]
+  if after then
+    redis.call('zrem', turns, after)
+    redis.call('lpush', lane, string.sub(after, #owner + 23))
+  else
+    redis.call('zrem', turns, owner)
+  end
+  return entry
+end`
 
 func (r *remote) push(ctx context.Context, lane string, entries [][]byte) (int64, error) {
 	if r.away.Load() {
 		return 0, ErrAway
 	}
 	channel, payload := r.bell.Envelope(bellTopic, announcement(lane, len(entries)))
-	args := make([]any, 0, 3+len(entries))
-	args = append(args, r.limit, channel, payload)
+	args := make([]any, 0, 4+2*len(entries))
+	args = append(args, r.limit.lane, r.limit.owner, channel, payload)
 	for _, e := range entries {
-		args = append(args, e)
+		args = append(args, owner(e), e)
 	}
-	n, err := pushScript.Run(ctx, r.client, []string{lane}, args...).Int64()
+	n, err := pushScript.Run(ctx, r.client, []string{lane, lane + turnsSuffix}, args...).Int64()
 	switch {
 	case err != nil:
 		return 0, err
@@ -143,7 +176,7 @@ func (r *remote) waiting(ctx context.Context, lanes []string) ([]int64, error) {
 	pipe := r.client.Pipeline()
 	answers := make([]*redis.IntCmd, len(lanes))
 	for i, key := range lanes {
-		answers[i] = pipe.LLen(ctx, key)
+		answers[i] = pipe.ZCard(ctx, key+turnsSuffix)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err

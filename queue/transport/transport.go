@@ -12,6 +12,13 @@
 // the keys, and with the entries, that gocraft itself would write; go-redis brings TLS, Sentinel and
 // Cluster, for which the namespace stands in {braces}.
 //
+// # Turns
+//
+// In a lane the owners of messages ([Of]) take turns: one message of each, and then the next of each, in
+// the order in which they came. So whoever pushes a hundred thousand messages delays another's single one by
+// one. Over Redis the list holds the next message of each owner, and a sorted set beside it what each of
+// them has behind it.
+//
 // # Fetching
 //
 // gocraft's worker asks for a job, and when there is none sleeps for up to 5 s. Here the question is
@@ -40,7 +47,7 @@
 //
 // # Bounds
 //
-// A lane holds at most [Options.LaneLimit] messages, a pool serves at most 250 lanes, and one script
+// A lane holds at most [Options.LaneLimit] messages, and [Options.OwnerLimit] of one owner; a pool serves at most 250 lanes, and one script
 // call asks for at most 256 workers.
 package transport
 
@@ -75,6 +82,9 @@ type Options struct {
 	// LaneLimit bounds the messages that wait in a lane; a push beyond it is ErrFull and leaves it
 	// to the queue to push again. Default 1,048,576 (about 200 MB in memory).
 	LaneLimit int
+	// OwnerLimit bounds those of them that are of one named owner, so that nobody fills a lane. What is
+	// beyond it is left out, and the push is ErrFull. Default a sixteenth of LaneLimit.
+	OwnerLimit int
 	// Logger hears when Redis goes away and when it is back; nil is silent.
 	Logger *slog.Logger
 	// Now is the clock. Default time.Now.
@@ -89,6 +99,9 @@ func (o Options) withDefaults() Options {
 	if o.LaneLimit <= 0 {
 		o.LaneLimit = defaultLaneLimit
 	}
+	if o.OwnerLimit <= 0 {
+		o.OwnerLimit = max(1, o.LaneLimit/16)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -98,9 +111,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// limits are how many entries a lane holds.
+type limits struct{ lane, owner int }
+
+func (o Options) limits() limits { return limits{o.LaneLimit, o.OwnerLimit} }
+
 // Errors of a push.
 var (
-	// ErrFull says that the lane holds Options.LaneLimit messages.
+	// ErrFull says that the lane holds Options.LaneLimit messages, or Options.OwnerLimit of an owner.
 	ErrFull = errors.New("transport: the lane is full")
 	// ErrAway says that Redis has not been answering for a while; it is given at once.
 	ErrAway = errors.New("transport: redis does not answer")
@@ -122,7 +140,8 @@ type Wire struct {
 
 // store is one of the two forms. A lane is named by its key.
 type store interface {
-	// push appends entries and returns how many wait, or ErrFull and appends none.
+	// push appends entries and returns how many wait. ErrFull: none was appended, or none of those of an
+	// owner who has too many.
 	push(ctx context.Context, lane string, entries [][]byte) (int64, error)
 	// fetch waits for an entry of the first lane that has one. ok is false once the bell is closed.
 	fetch(lanes []string) (e entry, ok bool)
@@ -144,7 +163,7 @@ type entry struct {
 // Local returns a wire whose lanes are in memory: one process, and gone with it.
 func Local(o Options) *Wire {
 	o = o.withDefaults()
-	return newWire(newLocal(o.LaneLimit), o)
+	return newWire(newLocal(o.limits()), o)
 }
 
 // Redis returns a wire whose lanes are in Redis. The client stays the caller's. Build it with

@@ -383,7 +383,7 @@ func TestABurstOccupiesTheIdleWorkersOfAllProcesses(t *testing.T) {
 
 func TestALongLaneKeepsItsOrder(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		var q lane
+		var q fifo[[]byte]
 		pushed, popped := 0, 0
 		for range rapid.IntRange(1, 20).Draw(r, "steps") {
 			for range rapid.IntRange(0, 300).Draw(r, "push") {
@@ -399,8 +399,8 @@ func TestALongLaneKeepsItsOrder(t *testing.T) {
 			if q.len() != pushed-popped {
 				r.Fatalf("length %d, want %d", q.len(), pushed-popped)
 			}
-			if max(2*q.len(), 2*smallLane) < len(q.entries) {
-				r.Fatalf("%d places for %d entries", len(q.entries), q.len())
+			if max(2*q.len(), 2*smallFifo) < len(q.items) {
+				r.Fatalf("%d places for %d entries", len(q.items), q.len())
 			}
 		}
 	})
