@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"gatehouse/internal/store"
+	"gatehouse/internal/viewer"
 )
 
 // claim takes the job for this process. It returns nil when the job is not to be had: another
@@ -23,7 +26,7 @@ func (q *Queue) claim(ctx context.Context, id ID) (*Job, error) {
 	return p.claimed, nil
 }
 
-// claimTx takes all jobs of claims that can be had, in one statement as far as no kind is limited.
+// claimTx takes all jobs of claims that can be had, in one statement as far as nothing is limited.
 func (q *Queue) claimTx(ctx context.Context, tx *store.Tx, claims []*pending) error {
 	process := q.process.Load()
 	if process == nil {
@@ -43,17 +46,9 @@ func (q *Queue) claimTx(ctx context.Context, tx *store.Tx, claims []*pending) er
 	for len(ids) > 0 {
 		some := ids[:min(len(ids), store.MaxList)]
 		ids = ids[len(some):]
-		query, size := claimJobs.List(len(some))
-		jobs, err := store.All(ctx, tx, query, scanJobs(), append([]any{*process}, store.Values(some, size)...)...)
+		jobs, err := q.claimSomeTx(ctx, tx, *process, some)
 		if err != nil {
 			return err
-		}
-		if len(jobs) < len(some) {
-			limited, err := q.claimLimitedTx(ctx, tx, *process, some)
-			if err != nil {
-				return err
-			}
-			jobs = append(jobs, limited...)
 		}
 		if err := q.takeTx(ctx, tx, wanted, jobs); err != nil {
 			return err
@@ -83,57 +78,137 @@ func (q *Queue) takeTx(ctx context.Context, tx *store.Tx, wanted map[ID]*pending
 	})
 }
 
-// claimLimitedTx takes those of ids whose kinds run only so many at once. The row of the kind is
-// locked, so that two processes never count at the same time.
-func (q *Queue) claimLimitedTx(ctx context.Context, tx *store.Tx, process string, ids []ID) ([]*Job, error) {
-	type candidate struct {
-		id   ID
-		kind string
+// claimSomeTx takes those of ids that can be had; at most store.MaxList.
+func (q *Queue) claimSomeTx(ctx context.Context, tx *store.Tx, process string, ids []ID) (jobs []*Job, err error) {
+	if q.options.OwnerRunning == 0 {
+		query, size := claimJobs.List(len(ids))
+		jobs, err = store.All(ctx, tx, query, scanJobs(), append([]any{process}, store.Values(ids, size)...)...)
+		if err != nil || len(jobs) == len(ids) {
+			return jobs, err
+		}
 	}
-	query, size := selectLimited.List(len(ids))
+	limited, err := q.claimLimitedTx(ctx, tx, process, ids)
+	return append(jobs, limited...), err
+}
+
+// candidate is a queued job of which a limit may let only so many run at once.
+type candidate struct {
+	id      ID
+	kind    string
+	owner   viewer.UserID
+	limited bool // the kind is
+}
+
+// claimLimitedTx takes those of ids that limits leave room for, and holds the others.
+func (q *Queue) claimLimitedTx(ctx context.Context, tx *store.Tx, process string, ids []ID) ([]*Job, error) {
+	query, size := selectCandidates.List(len(ids))
 	candidates, err := store.All(ctx, tx, query, func(scan store.Scan) (c candidate, err error) {
-		err = scan(&c.id, &c.kind)
+		err = scan(&c.id, &c.kind, &c.owner, &c.limited)
 		return c, err
 	}, store.Values(ids, size)...)
+	if err != nil || len(candidates) == 0 {
+		return nil, err
+	}
+	kinds, err := q.roomOfKindsTx(ctx, tx, candidates)
 	if err != nil {
 		return nil, err
 	}
-	room := map[string]int{}
-	var jobs []*Job
+	owners, err := q.roomOfOwnersTx(ctx, tx, candidates)
+	if err != nil {
+		return nil, err
+	}
+	var taken, refused []ID
 	for _, c := range candidates {
-		if _, counted := room[c.kind]; !counted {
-			q.limited.add(c.kind)
-			if room[c.kind], err = roomTx(ctx, tx, c.kind); err != nil {
-				return nil, err
-			}
-		}
-		if room[c.kind] <= 0 {
+		if !kinds.has(c.kind) || !owners.has(string(c.owner)) {
+			refused = append(refused, c.id)
 			continue
 		}
-		j, err := store.One(ctx, tx, claimLimited, scanJob, process, c.id)
-		if errors.Is(err, store.ErrNotFound) {
+		kinds.take(c.kind)
+		owners.take(string(c.owner))
+		taken = append(taken, c.id)
+	}
+	if err := holdTx(ctx, tx, refused); err != nil || len(taken) == 0 {
+		return nil, err
+	}
+	query, size = claimChosen.List(len(taken))
+	return store.All(ctx, tx, query, scanJobs(), append([]any{process}, store.Values(taken, size)...)...)
+}
+
+// room is how many more may run, by kind or owner. What is not in it is not limited.
+type room map[string]int
+
+func (r room) has(name string) bool {
+	left, limited := r[name]
+	return !limited || left > 0
+}
+
+func (r room) take(name string) {
+	if _, limited := r[name]; limited {
+		r[name]--
+	}
+}
+
+// roomOfKindsTx counts what runs of the limited kinds among candidates. The row of each kind is locked, in
+// the order of their names, so that two processes never count at the same time.
+func (q *Queue) roomOfKindsTx(ctx context.Context, tx *store.Tx, candidates []candidate) (room, error) {
+	left := room{}
+	for _, c := range candidates {
+		if c.limited {
+			left[c.kind] = 0
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(left)) {
+		q.limited.add(kind)
+		most, err := store.One(ctx, tx, lockKind, store.Value[int], kind)
+		if errors.Is(err, store.ErrNotFound) { // it was paused, or is not limited any more: the sweeper comes again
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		room[c.kind]--
-		jobs = append(jobs, j)
+		running, err := store.One(ctx, tx, countRunning, store.Value[int], kind)
+		if err != nil {
+			return nil, err
+		}
+		left[kind] = most - running
 	}
-	return jobs, nil
+	return left, nil
 }
 
-// roomTx returns how many more jobs of kind may run.
-func roomTx(ctx context.Context, tx *store.Tx, kind string) (int, error) {
-	limit, err := store.One(ctx, tx, lockKind, store.Value[int], kind)
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
+// roomOfOwnersTx counts what runs of the owners of candidates, when that is limited. The server itself is
+// nobody's owner. Owners are locked as kinds are.
+func (q *Queue) roomOfOwnersTx(ctx context.Context, tx *store.Tx, candidates []candidate) (room, error) {
+	left := room{}
+	if q.options.OwnerRunning == 0 {
+		return left, nil
 	}
-	if err != nil {
-		return 0, err
+	for _, c := range candidates {
+		if c.owner != "" {
+			left[string(c.owner)] = q.options.OwnerRunning
+		}
 	}
-	running, err := store.One(ctx, tx, countRunning, store.Value[int], kind)
-	return limit - running, err
+	if len(left) == 0 {
+		return left, nil
+	}
+	owners := slices.Sorted(maps.Keys(left))
+	if q.db.Dialect() == store.Postgres {
+		for _, owner := range owners {
+			if _, err := tx.Exec(ctx, lockOwner, "queue:"+owner); err != nil {
+				return nil, err
+			}
+		}
+	}
+	query, size := countOfOwners.List(len(owners))
+	_, err := store.All(ctx, tx, query, func(scan store.Scan) (none struct{}, err error) {
+		var (
+			owner   string
+			running int
+		)
+		err = scan(&owner, &running)
+		left[owner] -= running
+		return none, err
+	}, store.Values(owners, size)...)
+	return left, err
 }
 
 // eachList calls fn with parts of all that fit into one statement.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"gatehouse/internal/blob"
 	"gatehouse/internal/fault"
@@ -251,39 +250,4 @@ func (q *Queue) Settings(ctx context.Context) (map[string]Setting, error) {
 		settings[r.kind] = r.Setting
 	}
 	return settings, nil
-}
-
-// slotFreed pushes the next job of a kind that is limited: it was refused while there was no room.
-func (q *Queue) slotFreed(ctx context.Context, job *Job) {
-	if !q.limited.has(job.Kind) {
-		return
-	}
-	jobs, err := store.All(ctx, q.db, nextOfKind, scanJobs(), job.Kind, 1)
-	if err != nil {
-		q.options.Logger.WarnContext(ctx, "a freed slot waits for the sweeper", "kind", job.Kind, "error", err)
-		return
-	}
-	q.push(ctx, jobs...)
-}
-
-// limited remembers which kinds have refused a claim in this process, so that the end of a job of
-// any other kind costs nothing.
-type limited struct {
-	sync.RWMutex
-	kinds map[string]bool
-}
-
-func (l *limited) add(kind string) {
-	l.Lock()
-	defer l.Unlock()
-	if l.kinds == nil {
-		l.kinds = map[string]bool{}
-	}
-	l.kinds[kind] = true
-}
-
-func (l *limited) has(kind string) bool {
-	l.RLock()
-	defer l.RUnlock()
-	return l.kinds[kind]
 }

@@ -58,17 +58,18 @@ var errFenced = errors.New("the job was taken away from this worker")
 
 // Options tunes a queue; the zero value is a good default for a process without workers.
 type Options struct {
-	Workers  int            // jobs at once in this process, of queues that Queues does not name; 0: none
-	Queues   map[string]int // jobs at once of queues that have workers of their own; 0: none here
-	Lease    time.Duration // how long a process counts as alive after a beat; 0: 3 s
-	Beat     time.Duration // between two beats; 0: 1 s
-	Sweep    time.Duration // between two sweeps; 0: 1 s
-	Stale    time.Duration // how long a queued job waits before it is pushed again; 0: 5 s
-	Grace    time.Duration // how long a handler may take to return after its context ended; 0: 10 s
-	Shutdown time.Duration // how long jobs may go on after Run's context ended; 0: 20 s
-	Logger   *slog.Logger
-	Now      func() time.Time                          // for checks of input; all else goes by the database's clock
-	Zone     func(name string) (*time.Location, error) // of the IANA database; nil: time.LoadLocation
+	Workers      int            // jobs at once in this process, of queues that Queues does not name; 0: none
+	Queues       map[string]int // jobs at once of queues that have workers of their own; 0: none here
+	OwnerRunning int            // jobs of one owner that run at once in the whole deployment; 0: any number
+	Lease        time.Duration  // how long a process counts as alive after a beat; 0: 3 s
+	Beat         time.Duration  // between two beats; 0: 1 s
+	Sweep        time.Duration  // between two sweeps; 0: 1 s
+	Stale        time.Duration  // how long a queued job waits before it is pushed again; 0: 5 s
+	Grace        time.Duration  // how long a handler may take to return after its context ended; 0: 10 s
+	Shutdown     time.Duration  // how long jobs may go on after Run's context ended; 0: 20 s
+	Logger       *slog.Logger
+	Now          func() time.Time                          // for checks of input; all else goes by the database's clock
+	Zone         func(name string) (*time.Location, error) // of the IANA database; nil: time.LoadLocation
 }
 
 func (o Options) withDefaults() Options {
@@ -113,6 +114,7 @@ type Queue struct {
 	pushes   *enqueuer
 	running  running
 	limited  limited
+	offered  int64 // when held jobs were last offered, in microseconds of the database's clock; of the sweeper alone
 	shapes   shapes
 	process  atomic.Pointer[string]    // the id under which this process holds its lease
 	proved   atomic.Pointer[time.Time] // when the process was last known to hold its lease

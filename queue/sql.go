@@ -127,16 +127,20 @@ var (
 			AND id IN (?*)
 		RETURNING ` + columns)
 
-	lockKind      = store.SQL(`SELECT max_running FROM kind_settings WHERE kind = ? AND NOT paused AND max_running IS NOT NULL FOR UPDATE`).On(store.SQLite, `SELECT max_running FROM kind_settings WHERE kind = ? AND NOT paused AND max_running IS NOT NULL`)
-	countRunning  = store.SQL(`SELECT count(*) FROM jobs WHERE kind = ? AND state = 'RUNNING'`)
-	selectLimited = store.SQL(`SELECT id, kind FROM jobs WHERE state = 'QUEUED'
+	lockKind     = store.SQL(`SELECT max_running FROM kind_settings WHERE kind = ? AND NOT paused AND max_running IS NOT NULL FOR UPDATE`).On(store.SQLite, `SELECT max_running FROM kind_settings WHERE kind = ? AND NOT paused AND max_running IS NOT NULL`)
+	countRunning = store.SQL(`SELECT count(*) FROM jobs WHERE kind = ? AND state = 'RUNNING'`)
+	claimChosen  = store.SQL(`UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim = claim + 1, process_id = ?,
+			started_at = {now}, sequence = sequence + 1, progress_done = 0, progress_total = 0, progress_stage = ''
+		WHERE state = 'QUEUED' AND id IN (?*) RETURNING ` + columns)
+	selectCandidates = store.SQL(`SELECT id, kind, owner_id, kind IN (SELECT kind FROM kind_settings WHERE max_running IS NOT NULL)
+		FROM jobs WHERE state = 'QUEUED'
 			AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
-			AND kind IN (SELECT kind FROM kind_settings WHERE NOT paused AND max_running IS NOT NULL)
+			AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused)
 			AND id IN (?*)
 		ORDER BY id`)
-	claimLimited = store.SQL(`UPDATE jobs SET state = 'RUNNING', attempt = attempt + 1, claim = claim + 1, process_id = ?,
-			started_at = {now}, sequence = sequence + 1, progress_done = 0, progress_total = 0, progress_stage = ''
-		WHERE state = 'QUEUED' AND id = ? RETURNING ` + columns)
+	lockOwner     = store.SQL(`SELECT pg_advisory_xact_lock(hashtextextended(?, 0))`)
+	countOfOwners = store.SQL(`SELECT owner_id, count(*) FROM jobs WHERE state = 'RUNNING' AND owner_id IN (?*) GROUP BY owner_id`).
+			On(store.SQLite, `SELECT owner_id, count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'RUNNING' AND owner_id IN (?*) GROUP BY owner_id`)
 
 	insertAttempts = store.SQL(`INSERT INTO job_attempts (job_id, claim, number, process_id, started_at)
 		SELECT id, claim, attempt, process_id, started_at FROM jobs WHERE id IN (?*)`)
@@ -221,8 +225,8 @@ var (
 const orphaned = `state = 'RUNNING' AND process_id NOT IN (SELECT id FROM processes WHERE lease_until >= {now})`
 
 // vitalsOf returns the statement that tells the sweeper all it needs to know: the clock, when the next
-// job is due, the next lease ends and the next job expires, when the next of our schedules is due,
-// and when each lane's oldest was pushed.
+// job is due, the next lease ends and the next job expires, when the next of our schedules is due, whether
+// a job is held, and when each lane's oldest was pushed.
 func vitalsOf(lanes []laneOf, ours string) *store.Query {
 	text := `SELECT {now},
 		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
@@ -231,16 +235,17 @@ func vitalsOf(lanes []laneOf, ours string) *store.Query {
 		(SELECT count(*) FROM jobs WHERE ` + orphaned + `),
 		(SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL AND ` + ours + `),
 		(SELECT count(*) FROM schedules WHERE ` + released + ` AND ` + ours + `),
-		(SELECT count(*) FROM (` + stalled + `) AS stalled)`
+		(SELECT count(*) FROM (` + stalled + `) AS stalled),
+		(SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ` + held + ` LIMIT 1) AS refused)`
 	for _, l := range lanes {
 		text += fmt.Sprintf(`,
-		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND queue = %s AND priority = %d)`,
+		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND pushed_at > 0 AND queue = %s AND priority = %d)`,
 			quoted(l.queue), l.priority)
 	}
 	return store.SQL(text)
 }
 
-const staleIDs = `SELECT id FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at < {now} - ?
+const staleIDs = `SELECT id FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at > 0 AND pushed_at < {now} - ?
 	AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
 	AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused)
 	ORDER BY pushed_at, id LIMIT 500`
@@ -280,7 +285,6 @@ var (
 	selectKinds = store.SQL(`SELECT kind, paused, max_running FROM kind_settings`)
 	refresh     = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND queue = ?`)
 	refreshKind = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND kind = ?`)
-	nextOfKind  = store.SQL(`SELECT ` + columns + ` FROM jobs WHERE state = 'QUEUED' AND kind = ? ORDER BY priority DESC, id LIMIT ?`)
 
 	selectDepth = store.SQL(`SELECT queue, state, count(*), min(run_at) FROM jobs WHERE state IN ('QUEUED', 'RUNNING', 'SCHEDULED', 'RETRYING') GROUP BY queue, state`)
 )

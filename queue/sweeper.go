@@ -17,6 +17,7 @@ type vitals struct {
 	orphans                 int64   // running jobs of dead processes
 	held                    int64   // schedules that may start the job that they held back
 	stalled                 int64   // workflows of whose steps there is something to note
+	refused                 int64   // whether there are jobs that a limit has refused, 0 or 1
 	pushed                  []int64 // by lane: when its oldest job was pushed
 }
 
@@ -47,7 +48,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 
 func (q *Queue) look(ctx context.Context) (vitals, error) {
 	return store.One(ctx, q.db, q.vitals, func(scan store.Scan) (vitals, error) {
-		moments := make([]*int64, 8+len(q.lanes))
+		moments := make([]*int64, 9+len(q.lanes))
 		into := make([]any, len(moments))
 		for i := range moments {
 			into[i] = &moments[i]
@@ -63,7 +64,7 @@ func (q *Queue) look(ctx context.Context) (vitals, error) {
 		}
 		return vitals{
 			now: known[0], due: known[1], lease: known[2], expiry: known[3], orphans: known[4],
-			fire: known[5], held: known[6], stalled: known[7], pushed: known[8:],
+			fire: known[5], held: known[6], stalled: known[7], refused: known[8], pushed: known[9:],
 		}, nil
 	})
 }
@@ -116,6 +117,12 @@ func (q *Queue) tidy(ctx context.Context, v vitals) error {
 	}
 	if err := q.relay(ctx, v); err != nil {
 		return err
+	}
+	if v.refused > 0 && v.now >= q.offered+q.options.Sweep.Microseconds() {
+		q.offered = v.now
+		if err := q.offer(ctx); err != nil {
+			return err
+		}
 	}
 	if v.expiry > 0 && v.expiry < v.now {
 		return q.expire(ctx)
