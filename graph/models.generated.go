@@ -132,6 +132,22 @@ type CancelJobPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Which jobs to cancel.
+type CancelJobsInput struct {
+	// Which jobs; an empty filter means all.
+	Filter *JobFilter `json:"filter"`
+}
+
+// What cancelJobs did.
+type CancelJobsPayload struct {
+	// How many were cancelled, or told to end; null when refused.
+	Count *int64 `json:"count,omitempty"`
+	// Whether there may be more of them: call again.
+	HasMore *bool `json:"hasMore,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // The old and the new password.
 type ChangePasswordInput struct {
 	// The password so far.
@@ -838,6 +854,20 @@ type JobOrder struct {
 	Direction OrderDirection `json:"direction"`
 }
 
+// What the caller's jobs take, and may take.
+type JobQuota struct {
+	// Jobs that have not ended.
+	OpenJobs int64 `json:"openJobs"`
+	// How many there may be; null: any number.
+	MaxOpenJobs *int64 `json:"maxOpenJobs,omitempty"`
+	// Bytes of the files that jobs read and have made.
+	StoredBytes int64 `json:"storedBytes"`
+	// How many there may be; null: any number.
+	MaxStoredBytes *int64 `json:"maxStoredBytes,omitempty"`
+	// How many jobs run at once at the most; null: any number.
+	MaxRunning *int `json:"maxRunning,omitempty"`
+}
+
 // Who signs in.
 type LoginInput struct {
 	// The account's e-mail address.
@@ -912,6 +942,20 @@ type PageInfo struct {
 	StartCursor *string `json:"startCursor,omitempty"`
 	// The cursor of the last entry; null on an empty page.
 	EndCursor *string `json:"endCursor,omitempty"`
+}
+
+// Which kind to pause.
+type PauseKindInput struct {
+	// The name of the kind.
+	Kind string `json:"kind"`
+}
+
+// What pauseKind did.
+type PauseKindPayload struct {
+	// The kind; null when refused.
+	Kind *JobKind `json:"kind,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
 }
 
 // Which queue to pause.
@@ -1146,6 +1190,20 @@ type ResetUserFactorsPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// Which kind to resume.
+type ResumeKindInput struct {
+	// The name of the kind.
+	Kind string `json:"kind"`
+}
+
+// What resumeKind did.
+type ResumeKindPayload struct {
+	// The kind; null when refused.
+	Kind *JobKind `json:"kind,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // Which queue to resume.
 type ResumeQueueInput struct {
 	// The queue's name.
@@ -1171,6 +1229,22 @@ type RetryJobPayload struct {
 	// The job; null when refused.
 	Job *queue.Job `json:"job,omitempty"`
 	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Which jobs to start anew.
+type RetryJobsInput struct {
+	// Which jobs; an empty filter means all that have failed or were cancelled.
+	Filter *JobFilter `json:"filter"`
+}
+
+// What retryJobs did.
+type RetryJobsPayload struct {
+	// How many were started anew, also when the quota had no room for all; null when nothing was done.
+	Count *int64 `json:"count,omitempty"`
+	// Whether there may be more of them: call again.
+	HasMore *bool `json:"hasMore,omitempty"`
+	// Why it was refused, or went no further; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
 

@@ -2374,6 +2374,11 @@ var (
 	}
 )
 
+func (ec *executionContext) unmarshalNJobFilter2ᚖgatehouseᚋgraphᚐJobFilter(ctx context.Context, v any) (*JobFilter, error) {
+	res, err := ec.unmarshalInputJobFilter(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalNJobKind2ᚕᚖgatehouseᚋgraphᚐJobKindᚄ(ctx context.Context, sel ast.SelectionSet, v []*JobKind) graphql.Marshaler {
 	ret := marshal.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)

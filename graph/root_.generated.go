@@ -649,6 +649,8 @@ enum UserErrorCode {
   EMAIL_NOT_VERIFIED
   "The password must be replaced first: ask for a reset."
   PASSWORD_RESET_REQUIRED
+  "The account has as much as it may have: wait, cancel or delete."
+  QUOTA_EXCEEDED
   "The token is not one of ours or was damaged."
   TOKEN_INVALID
   "The token has expired."
@@ -2769,6 +2771,149 @@ type SetKindLimitPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/queues.graphqls", Input: `"How one queue stands, over all servers."
+type JobQueue {
+  "The queue's name."
+  name: String!
+  "Whether no further job of the queue begins."
+  paused: Boolean!
+  "How many workers serve the queue; some may serve others too."
+  workers: Int!
+  "Jobs that wait for their time."
+  scheduled: Long!
+  "Jobs that wait for a worker."
+  queued: Long!
+  "Jobs that a worker is at."
+  running: Long!
+  "Jobs that have failed and wait for their next attempt."
+  retrying: Long!
+  "Since when the oldest of the queued jobs could begin; null when none is queued."
+  oldestSince: Time
+  "Attempts that began in the last minute."
+  begunPerMinute: Long!
+  "Attempts that ended well in the last minute."
+  succeededPerMinute: Long!
+  "Attempts that failed in the last minute."
+  failedPerMinute: Long!
+}
+
+"How all queues stand at one moment."
+type QueueStats {
+  "The moment, by the database's clock."
+  at: Time!
+  "The queues, by name."
+  queues: [JobQueue!]!
+}
+
+"What the caller's jobs take, and may take."
+type JobQuota {
+  "Jobs that have not ended."
+  openJobs: Long!
+  "How many there may be; null: any number."
+  maxOpenJobs: Long
+  "Bytes of the files that jobs read and have made."
+  storedBytes: Long!
+  "How many there may be; null: any number."
+  maxStoredBytes: Long
+  "How many jobs run at once at the most; null: any number."
+  maxRunning: Int
+}
+
+extend type Query {
+  "How the queues stand."
+  queues: [JobQueue!]! @auth @hasScope(scope: "jobs:read-all")
+  "What the caller's jobs take, and may take."
+  jobQuota: JobQuota! @auth
+}
+
+extend type Subscription {
+  "How the queues stand: at once, and then each second in which something has changed."
+  queueStats: QueueStats! @auth @hasScope(scope: "jobs:read-all")
+}
+
+extend type Mutation {
+  "Cancels the caller's jobs that match and have not ended, oldest first; everybody's for admins. At most 10,000 in one call."
+  cancelJobs(
+    "Which jobs."
+    input: CancelJobsInput!
+  ): CancelJobsPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 60)
+  "Starts the caller's failed and cancelled jobs that match anew, oldest first; everybody's for admins. At most 10,000 in one call."
+  retryJobs(
+    "Which jobs."
+    input: RetryJobsInput!
+  ): RetryJobsPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 60)
+  "Lets no further job of a kind begin, on any server."
+  pauseKind(
+    "Which kind."
+    input: PauseKindInput!
+  ): PauseKindPayload! @auth @hasScope(scope: "jobs:manage-all")
+  "Lets the jobs of a paused kind begin again."
+  resumeKind(
+    "Which kind."
+    input: ResumeKindInput!
+  ): ResumeKindPayload! @auth @hasScope(scope: "jobs:manage-all")
+}
+
+"Which jobs to cancel."
+input CancelJobsInput {
+  "Which jobs; an empty filter means all."
+  filter: JobFilter!
+}
+
+"What cancelJobs did."
+type CancelJobsPayload {
+  "How many were cancelled, or told to end; null when refused."
+  count: Long
+  "Whether there may be more of them: call again."
+  hasMore: Boolean
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which jobs to start anew."
+input RetryJobsInput {
+  "Which jobs; an empty filter means all that have failed or were cancelled."
+  filter: JobFilter!
+}
+
+"What retryJobs did."
+type RetryJobsPayload {
+  "How many were started anew, also when the quota had no room for all; null when nothing was done."
+  count: Long
+  "Whether there may be more of them: call again."
+  hasMore: Boolean
+  "Why it was refused, or went no further; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which kind to pause."
+input PauseKindInput {
+  "The name of the kind."
+  kind: String!
+}
+
+"What pauseKind did."
+type PauseKindPayload {
+  "The kind; null when refused."
+  kind: JobKind
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Which kind to resume."
+input ResumeKindInput {
+  "The name of the kind."
+  kind: String!
+}
+
+"What resumeKind did."
+type ResumeKindPayload {
+  "The kind; null when refused."
+  kind: JobKind
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
 	{Name: "../schema/schedule.graphqls", Input: `"What becomes of moments that were missed: no server was there for more than a minute."
 enum ScheduleCatchUp {
   "They are passed over."
@@ -3549,6 +3694,18 @@ func (ec *executionContext) childFields_CancelJobPayload(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type CancelJobPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CancelJobsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "count":
+		return ec.fieldContext_CancelJobsPayload_count(ctx, field)
+	case "hasMore":
+		return ec.fieldContext_CancelJobsPayload_hasMore(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CancelJobsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CancelJobsPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ChangePasswordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "user":
@@ -4149,6 +4306,50 @@ func (ec *executionContext) childFields_JobProgress(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type JobProgress", field.Name)
 }
 
+func (ec *executionContext) childFields_JobQueue(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_JobQueue_name(ctx, field)
+	case "paused":
+		return ec.fieldContext_JobQueue_paused(ctx, field)
+	case "workers":
+		return ec.fieldContext_JobQueue_workers(ctx, field)
+	case "scheduled":
+		return ec.fieldContext_JobQueue_scheduled(ctx, field)
+	case "queued":
+		return ec.fieldContext_JobQueue_queued(ctx, field)
+	case "running":
+		return ec.fieldContext_JobQueue_running(ctx, field)
+	case "retrying":
+		return ec.fieldContext_JobQueue_retrying(ctx, field)
+	case "oldestSince":
+		return ec.fieldContext_JobQueue_oldestSince(ctx, field)
+	case "begunPerMinute":
+		return ec.fieldContext_JobQueue_begunPerMinute(ctx, field)
+	case "succeededPerMinute":
+		return ec.fieldContext_JobQueue_succeededPerMinute(ctx, field)
+	case "failedPerMinute":
+		return ec.fieldContext_JobQueue_failedPerMinute(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type JobQueue", field.Name)
+}
+
+func (ec *executionContext) childFields_JobQuota(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "openJobs":
+		return ec.fieldContext_JobQuota_openJobs(ctx, field)
+	case "maxOpenJobs":
+		return ec.fieldContext_JobQuota_maxOpenJobs(ctx, field)
+	case "storedBytes":
+		return ec.fieldContext_JobQuota_storedBytes(ctx, field)
+	case "maxStoredBytes":
+		return ec.fieldContext_JobQuota_maxStoredBytes(ctx, field)
+	case "maxRunning":
+		return ec.fieldContext_JobQuota_maxRunning(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type JobQuota", field.Name)
+}
+
 func (ec *executionContext) childFields_LoginPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "outcome":
@@ -4219,6 +4420,16 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
 }
 
+func (ec *executionContext) childFields_PauseKindPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_PauseKindPayload_kind(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_PauseKindPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PauseKindPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_PauseQueuePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "queue":
@@ -4247,6 +4458,16 @@ func (ec *executionContext) childFields_ProcessImagePayload(ctx context.Context,
 		return ec.fieldContext_ProcessImagePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProcessImagePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_QueueStats(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "at":
+		return ec.fieldContext_QueueStats_at(ctx, field)
+	case "queues":
+		return ec.fieldContext_QueueStats_queues(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type QueueStats", field.Name)
 }
 
 func (ec *executionContext) childFields_RefreshIdentityProfilePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4371,6 +4592,16 @@ func (ec *executionContext) childFields_ResetUserFactorsPayload(ctx context.Cont
 	return nil, fmt.Errorf("no field named %q was found under type ResetUserFactorsPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ResumeKindPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_ResumeKindPayload_kind(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ResumeKindPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResumeKindPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ResumeQueuePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "queue":
@@ -4389,6 +4620,18 @@ func (ec *executionContext) childFields_RetryJobPayload(ctx context.Context, fie
 		return ec.fieldContext_RetryJobPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RetryJobPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RetryJobsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "count":
+		return ec.fieldContext_RetryJobsPayload_count(ctx, field)
+	case "hasMore":
+		return ec.fieldContext_RetryJobsPayload_hasMore(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RetryJobsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetryJobsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RevokeAllSessionsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -36,6 +36,7 @@ type ExportedSection struct {
 // section, and mails a link to it.
 func exportsData(accounts func() *account.Accounts, sections func() []Section, now func() time.Time) queue.Definition {
 	return queue.Kind[account.ExportArgs, Exported]{
+		Unmetered:   true,
 		Name:        account.ExportData,
 		Description: "Copies everything that is known of an account into a JSON file.",
 		MaxAttempts: 4,

@@ -17,6 +17,9 @@ func (q *Queue) Enqueue(ctx context.Context, r Request) (*Job, error) {
 		job   *Job
 		fresh bool
 	)
+	if err := q.admitRequest(ctx, q.db, r); err != nil {
+		return nil, err
+	}
 	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) (err error) {
 		job, fresh, err = q.enqueueTx(ctx, tx, r, changes)
 		return err
@@ -32,8 +35,11 @@ func (q *Queue) Enqueue(ctx context.Context, r Request) (*Job, error) {
 
 // EnqueueTx writes the job in tx and pushes it to the workers once tx has committed. The same
 // idempotency key of the same owner and kind gives the first job again, and nothing is written.
-// Options that no job can have are a fault.
+// Options that no job can have are a fault, and what the owner's quota has no room for.
 func (q *Queue) EnqueueTx(ctx context.Context, tx *store.Tx, r Request) (*Job, error) {
+	if err := q.admitRequest(ctx, tx, r); err != nil {
+		return nil, err
+	}
 	changes := new(changes)
 	job, fresh, err := q.enqueueTx(ctx, tx, r, changes)
 	if err != nil {
@@ -80,7 +86,7 @@ func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes 
 		return nil, false, fmt.Errorf("enqueue %s: %w", r.Kind, err)
 	}
 	for _, upload := range r.Files {
-		if err := addFileTx(ctx, tx, job.ID, Input, upload.Object, upload.Name, upload.MediaType); err != nil {
+		if err := addFileTx(ctx, tx, job, Input, upload.Object, upload.Name, upload.MediaType); err != nil {
 			return nil, false, err
 		}
 	}

@@ -102,7 +102,7 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 			return err
 		}
 		for _, f := range files {
-			if err := addFileTx(ctx, tx, j.ID, f.role, f.object, f.name, f.mediaType); err != nil {
+			if err := addFileTx(ctx, tx, j, f.role, f.object, f.name, f.mediaType); err != nil {
 				return err
 			}
 		}
@@ -177,8 +177,8 @@ func fenced(ctx context.Context, tx *store.Tx, q *store.Query, args ...any) (*Jo
 	return j, err
 }
 
-func addFileTx(ctx context.Context, tx *store.Tx, job ID, role Role, o blob.Object, name, mediaType string) error {
-	_, err := tx.Exec(ctx, insertFile, store.NewID[FileID]("art"), job, role, o.Key.String(), name, mediaType, o.Bytes, o.SHA256[:])
+func addFileTx(ctx context.Context, tx *store.Tx, job *Job, role Role, o blob.Object, name, mediaType string) error {
+	_, err := tx.Exec(ctx, insertFile, store.NewID[FileID]("art"), job.ID, job.Owner, role, o.Key.String(), name, mediaType, o.Bytes, o.SHA256[:])
 	if err != nil {
 		return fmt.Errorf("keep file %s: %w", name, err)
 	}

@@ -77,7 +77,7 @@ func (r *Run) writeKept(ctx context.Context, k Kept) error {
 			return nil, err
 		}
 		if f := k.File; f != nil {
-			if _, err := tx.Exec(ctx, insertFile, f.ID, f.Job, f.Role, f.Key.String(), f.Name, f.MediaType, f.Bytes, f.SHA256); err != nil {
+			if _, err := tx.Exec(ctx, insertFile, f.ID, f.Job, r.Job.Owner, f.Role, f.Key.String(), f.Name, f.MediaType, f.Bytes, f.SHA256); err != nil {
 				return nil, err
 			}
 		}

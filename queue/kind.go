@@ -41,6 +41,8 @@ type Kind[A, R any] struct {
 
 	// Afresh says that a job which its owner starts anew knows nothing of what earlier attempts have kept.
 	Afresh bool
+	// Unmetered kinds are started whatever their owner's quota says, as what the law asks of us.
+	Unmetered bool
 
 	// Handle does the work. It returns soon after ctx ends; context.Cause tells why. It may run more
 	// than once for one job, also beside a run that was believed dead, so what it does outside of
@@ -60,6 +62,7 @@ type Definition struct {
 	File        string
 	needsFile   bool
 	afresh      bool
+	Unmetered   bool
 	backoff     func(attempt int) time.Duration
 	handle      func(ctx context.Context, run *Run) (any, error)
 	request     func(owner viewer.UserID, arguments json.RawMessage, o JobOptions, file *blob.Upload) (Request, error) // nil: by its mutation alone
@@ -75,7 +78,7 @@ func (d Definition) CanBeStep() bool { return d.request != nil && d.Name != Work
 func (k Kind[A, R]) Define() Definition {
 	d := Definition{
 		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
-		Deadline: k.Deadline, Retention: k.Retention, Scope: k.Scope, File: k.File, needsFile: k.NeedsFile, afresh: k.Afresh, backoff: k.Backoff,
+		Deadline: k.Deadline, Retention: k.Retention, Scope: k.Scope, Unmetered: k.Unmetered, File: k.File, needsFile: k.NeedsFile, afresh: k.Afresh, backoff: k.Backoff,
 	}
 	if d.Scope == "" {
 		d.Scope = viewer.RunJobs

@@ -79,10 +79,10 @@ func (q *Queue) keepLease(ctx context.Context) error {
 func (q *Queue) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, q.options.Beat)
 	defer cancel()
-	process := *q.process.Load()
+	process, figures := *q.process.Load(), q.figures()
 	var changed int64
 	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		changed, err = tx.Exec(ctx, renewLease, q.options.Lease.Microseconds(), process)
+		changed, err = tx.Exec(ctx, renewLease, q.options.Lease.Microseconds(), figures, process)
 		return err
 	})
 	if err != nil {

@@ -277,8 +277,10 @@ type Depth struct {
 
 // Depths counts the unfinished jobs of every queue by state.
 func (q *Queue) Depths(ctx context.Context) ([]Depth, error) {
-	return store.All(ctx, q.db, selectDepth, func(scan store.Scan) (d Depth, err error) {
-		err = scan(&d.Queue, &d.State, &d.Count, &d.Oldest)
-		return d, err
-	})
+	return store.All(ctx, q.db, selectDepth, scanDepth)
+}
+
+func scanDepth(scan store.Scan) (d Depth, err error) {
+	err = scan(&d.Queue, &d.State, &d.Count, &d.Oldest)
+	return d, err
 }

@@ -103,34 +103,17 @@ func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error
 	if j.Parent != "" {
 		return nil, fault.New(fault.WrongState, "id", "The job is a step of a workflow. Start that anew.")
 	}
+	if err := q.admit(ctx, q.db, j.Owner, 1, 0); err != nil {
+		return nil, err
+	}
 	var keys []blob.Key
 	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) (err error) {
-		if j, err = fenced(ctx, tx, restartJob, id); err != nil {
+		query, size := restartJobs.List(1)
+		if j, err = fenced(ctx, tx, query, store.Values([]ID{id}, size)...); err != nil {
 			return err
 		}
-		if keys, err = store.All(ctx, tx, selectMade, scanKey, id); err != nil {
-			return err
-		}
-		if _, err = tx.Exec(ctx, deleteMade, id); err != nil {
-			return err
-		}
-		if _, err = tx.Exec(ctx, forgetSteps, id); err != nil {
-			return err
-		}
-		if _, err = tx.Exec(ctx, forgetAttempts, id, j.Claim-keptAttempts); err != nil {
-			return err
-		}
-		if _, err = tx.Exec(ctx, forgetEvents, id, j.Sequence-keptEvents); err != nil {
-			return err
-		}
-		if q.kinds[j.Kind].afresh {
-			left, err := dropAllKeptTx(ctx, tx, id)
-			if err != nil {
-				return err
-			}
-			keys = append(keys, left...)
-		}
-		return changes.record(ctx, tx, j, StateChanged, "Started anew.")
+		keys, err = q.beginAnewTx(ctx, tx, changes, []*Job{j})
+		return err
 	})
 	if errors.Is(err, errFenced) {
 		return nil, fault.New(fault.WrongState, "id", "Only a failed or cancelled job can be started anew.")
@@ -193,6 +176,27 @@ func (q *Queue) Pause(ctx context.Context, by viewer.Viewer, queue string, pause
 		}
 		tx.AfterCommit(q.sweepNow)
 		_, err := tx.Exec(ctx, refresh, queue) // what was refused meanwhile is pushed again
+		return err
+	})
+}
+
+// PauseKind lets no further job of kind begin on any server, or lets them begin again.
+func (q *Queue) PauseKind(ctx context.Context, by viewer.Viewer, kind string, paused bool) error {
+	if err := by.Require(viewer.ManageJobs); err != nil {
+		return err
+	}
+	if _, known := q.kinds[kind]; !known {
+		return fault.New(fault.Invalid, "kind", "There is no such kind of job.")
+	}
+	return q.db.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(ctx, setPausedKind, kind, paused); err != nil {
+			return fmt.Errorf("pause kind: %w", err)
+		}
+		if paused {
+			return nil
+		}
+		tx.AfterCommit(q.sweepNow)
+		_, err := tx.Exec(ctx, refreshKind, kind)
 		return err
 	})
 }

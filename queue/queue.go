@@ -61,6 +61,7 @@ type Options struct {
 	Workers      int            // jobs at once in this process, of queues that Queues does not name; 0: none
 	Queues       map[string]int // jobs at once of queues that have workers of their own; 0: none here
 	OwnerRunning int            // jobs of one owner that run at once in the whole deployment; 0: any number
+	Quota        Quota          // of each owner
 	Lease        time.Duration  // how long a process counts as alive after a beat; 0: 3 s
 	Beat         time.Duration  // between two beats; 0: 1 s
 	Sweep        time.Duration  // between two sweeps; 0: 1 s
@@ -110,26 +111,29 @@ type Queue struct {
 	order   []string // of kinds, as they were given
 	options Options
 
-	writer   *writer
-	pushes   *enqueuer
-	running  running
-	limited  limited
-	offered  int64 // when held jobs were last offered, in microseconds of the database's clock; of the sweeper alone
-	shapes   shapes
-	process  atomic.Pointer[string]    // the id under which this process holds its lease
-	proved   atomic.Pointer[time.Time] // when the process was last known to hold its lease
-	wake     chan struct{}             // tells the sweeper of an earlier moment
-	stopping chan struct{}             // closed once the workers are to end
-	vitals   *store.Query              // what the sweeper asks
-	due      *store.Query              // schedules whose moment has come
-	lanes    []laneOf                  // of the kinds, in the order of vitals
-	watches  watches
-	news     news
-	strays   map[strayed]bool // as of the last beat; of the lease alone
-	next     atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
-	zones    zones
-	left     []string // zones whose schedules are left to other servers; the sweeper's alone
-	metrics  Metrics
+	writer     *writer
+	pushes     *enqueuer
+	running    running
+	limited    limited
+	counts     counts
+	flows      flows
+	statsWatch statsWatch
+	offered    int64 // when held jobs were last offered, in microseconds of the database's clock; of the sweeper alone
+	shapes     shapes
+	process    atomic.Pointer[string]    // the id under which this process holds its lease
+	proved     atomic.Pointer[time.Time] // when the process was last known to hold its lease
+	wake       chan struct{}             // tells the sweeper of an earlier moment
+	stopping   chan struct{}             // closed once the workers are to end
+	vitals     *store.Query              // what the sweeper asks
+	due        *store.Query              // schedules whose moment has come
+	lanes      []laneOf                  // of the kinds, in the order of vitals
+	watches    watches
+	news       news
+	strays     map[strayed]bool // as of the last beat; of the lease alone
+	next       atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
+	zones      zones
+	left       []string // zones whose schedules are left to other servers; the sweeper's alone
+	metrics    Metrics
 }
 
 // New returns a queue for kinds. It starts nothing: see [Queue.Run].

@@ -132,7 +132,10 @@ func (q *Queue) startTx(ctx context.Context, tx *store.Tx, s *dueSchedule, momen
 		s.Last = refusedRun(moment, err)
 		return nil
 	}
-	job, _, err := q.enqueueTx(ctx, tx, request, changes)
+	var job *Job
+	if err = q.admitRequest(ctx, tx, request); err == nil {
+		job, _, err = q.enqueueTx(ctx, tx, request, changes)
+	}
 	if f, ok := fault.As(err); ok {
 		s.Last = refusedRun(moment, f)
 		return nil

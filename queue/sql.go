@@ -139,8 +139,8 @@ var (
 			AND id IN (?*)
 		ORDER BY id`)
 	lockOwner     = store.SQL(`SELECT pg_advisory_xact_lock(hashtextextended(?, 0))`)
-	countOfOwners = store.SQL(`SELECT owner_id, count(*) FROM jobs WHERE state = 'RUNNING' AND owner_id IN (?*) GROUP BY owner_id`).
-			On(store.SQLite, `SELECT owner_id, count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'RUNNING' AND owner_id IN (?*) GROUP BY owner_id`)
+	countOfOwners = store.SQL(`SELECT owner_id, count(*) FROM jobs WHERE state = 'RUNNING' AND process_id IS NOT NULL AND owner_id IN (?*) GROUP BY owner_id`).
+			On(store.SQLite, `SELECT owner_id, count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'RUNNING' AND process_id IS NOT NULL AND owner_id IN (?*) GROUP BY owner_id`)
 
 	insertAttempts = store.SQL(`INSERT INTO job_attempts (job_id, claim, number, process_id, started_at)
 		SELECT id, claim, attempt, process_id, started_at FROM jobs WHERE id IN (?*)`)
@@ -183,10 +183,10 @@ var (
 		WHERE id = ? AND state IN ('SCHEDULED', 'QUEUED', 'RETRYING') RETURNING ` + columns)
 	askCancel = store.SQL(`UPDATE jobs SET cancel_asked_at = coalesce(cancel_asked_at, {now})
 		WHERE id = ? AND state = 'RUNNING' RETURNING ` + columns)
-	restartJob = store.SQL(`UPDATE jobs SET state = 'QUEUED', attempt = 0, result = NULL, error_code = NULL, error_message = NULL,
+	restartJobs = store.SQL(`UPDATE jobs SET state = 'QUEUED', attempt = 0, result = NULL, error_code = NULL, error_message = NULL,
 			cancel_asked_at = NULL, run_at = {now}, pushed_at = {now}, started_at = NULL, finished_at = NULL, expires_at = NULL,
 			progress_done = 0, progress_total = 0, progress_stage = '', sequence = sequence + 1
-		WHERE id = ? AND state IN ('FAILED', 'CANCELLED') RETURNING ` + columns)
+		WHERE state IN ('FAILED', 'CANCELLED') AND parent_id IS NULL AND id IN (?*) RETURNING ` + columns)
 	deleteJob = store.SQL(`DELETE FROM jobs WHERE id = ? AND state IN ` + ended + `
 		AND NOT EXISTS (SELECT 1 FROM jobs step WHERE step.parent_id = jobs.id AND step.state IN ` + open + `)`)
 )
@@ -215,7 +215,7 @@ var (
 	selectKeyInUse = store.SQL(`SELECT 1 FROM job_files WHERE blob_key = ?`)
 	proveProcess   = store.SQL(`INSERT INTO processes (id, host, pid, started_at, lease_until) VALUES (?, ?, ?, {now}, {now} + ?)
 		ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until`)
-	renewLease      = store.SQL(`UPDATE processes SET lease_until = {now} + ? WHERE id = ?`)
+	renewLease      = store.SQL(`UPDATE processes SET lease_until = {now} + ?, figures = ? WHERE id = ?`)
 	endLease        = store.SQL(`UPDATE processes SET lease_until = 0 WHERE id = ?`)
 	selectMine      = store.SQL(`SELECT id, claim, cancel_asked_at IS NOT NULL FROM jobs WHERE process_id = ? AND state = 'RUNNING'`)
 	selectSequences = store.SQL(`SELECT id, sequence FROM jobs WHERE id IN (?*)`)
@@ -272,21 +272,24 @@ var (
 	selectLogs = store.SQL(`SELECT job_id, claim, message FROM job_events
 		WHERE type = 'LOG' AND job_id IN (?*) ORDER BY job_id, sequence`)
 
-	insertFile = store.SQL(`INSERT INTO job_files (id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, {now})`)
+	insertFile = store.SQL(`INSERT INTO job_files (id, job_id, owner_id, role, blob_key, name, media_type, bytes, sha256, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {now})`)
 	selectFiles = store.SQL(`SELECT id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at
 		FROM job_files WHERE role = ? AND job_id IN (?*) ORDER BY job_id, id`)
 	selectFile = store.SQL(`SELECT id, job_id, role, blob_key, name, media_type, bytes, sha256, created_at
 		FROM job_files WHERE id = ?`)
-	selectMade  = store.SQL(`SELECT blob_key FROM job_files WHERE job_id = ? AND role NOT IN ('INPUT', 'KEPT')`)
-	deleteMade  = store.SQL(`DELETE FROM job_files WHERE job_id = ? AND role NOT IN ('INPUT', 'KEPT')`)
-	setPaused   = store.SQL(`INSERT INTO queue_settings (queue, paused) VALUES (?, ?) ON CONFLICT (queue) DO UPDATE SET paused = excluded.paused`)
-	setLimit    = store.SQL(`INSERT INTO kind_settings (kind, max_running) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running`)
-	selectKinds = store.SQL(`SELECT kind, paused, max_running FROM kind_settings`)
-	refresh     = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND queue = ?`)
-	refreshKind = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND kind = ?`)
+	selectMade    = store.SQL(`SELECT blob_key FROM job_files WHERE role NOT IN ('INPUT', 'KEPT') AND job_id IN (?*)`)
+	deleteMade    = store.SQL(`DELETE FROM job_files WHERE role NOT IN ('INPUT', 'KEPT') AND job_id IN (?*)`)
+	setPaused     = store.SQL(`INSERT INTO queue_settings (queue, paused) VALUES (?, ?) ON CONFLICT (queue) DO UPDATE SET paused = excluded.paused`)
+	setPausedKind = store.SQL(`INSERT INTO kind_settings (kind, paused) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET paused = excluded.paused`)
+	setLimit      = store.SQL(`INSERT INTO kind_settings (kind, max_running) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running`)
+	selectKinds   = store.SQL(`SELECT kind, paused, max_running FROM kind_settings`)
+	refresh       = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND queue = ?`)
+	refreshKind   = store.SQL(`UPDATE jobs SET pushed_at = 1 WHERE state = 'QUEUED' AND kind = ?`)
 
-	selectDepth = store.SQL(`SELECT queue, state, count(*), min(run_at) FROM jobs WHERE state IN ('QUEUED', 'RUNNING', 'SCHEDULED', 'RETRYING') GROUP BY queue, state`)
+	selectPaused  = store.SQL(`SELECT queue FROM queue_settings WHERE paused`)
+	selectFigures = store.SQL(`SELECT figures FROM processes WHERE lease_until >= {now}`)
+	selectDepth   = store.SQL(`SELECT queue, state, count(*), min(run_at) FROM jobs WHERE state IN ('QUEUED', 'RUNNING', 'SCHEDULED', 'RETRYING') GROUP BY queue, state`)
 )
 
 // What attempts keep. keepHold locks the job for the worker that has it.

@@ -213,6 +213,7 @@ func (q *Queue) do(ctx context.Context, job *Job) {
 	q.running.add(t)
 	defer q.running.remove(t)
 	q.metrics.started(job)
+	q.flows.count(job.Queue, flow{Begun: 1})
 	deadline := time.AfterFunc(kind.Deadline, func() { end(ErrDeadline) })
 	defer deadline.Stop()
 
@@ -227,6 +228,7 @@ func (q *Queue) do(ctx context.Context, job *Job) {
 	q.finish(context.WithoutCancel(ctx), context.Cause(ctx), run, ended)
 	if !errors.Is(ended.err, errHeld) { // it goes on
 		q.metrics.ran(job, time.Since(began), ended.err)
+		q.flows.count(job.Queue, ended.flow())
 	}
 }
 
@@ -235,6 +237,14 @@ type ending struct {
 	result any
 	err    error
 	stack  string // of a panic
+}
+
+// flow is what the ending of an attempt adds to its queue's.
+func (e ending) flow() flow {
+	if e.err != nil {
+		return flow{Failed: 1}
+	}
+	return flow{Succeeded: 1}
 }
 
 // handle runs the handler in a goroutine of its own, so that a panic, a Goexit or a handler that

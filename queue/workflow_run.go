@@ -139,7 +139,11 @@ func (a *advancing) begin(ctx context.Context, tx *store.Tx, whole *Job, i int) 
 	refused := p.refused
 	if refused == nil {
 		p.request.parent = whole.ID
-		job, _, err := a.queue.enqueueTx(ctx, tx, p.request, &a.changes)
+		var job *Job
+		err := a.queue.admitRequest(ctx, tx, p.request)
+		if err == nil {
+			job, _, err = a.queue.enqueueTx(ctx, tx, p.request, &a.changes)
+		}
 		if err == nil {
 			_, err = tx.Exec(ctx, insertStep, whole.ID, step.Name, stepBegun, job.ID, nil, nil)
 			return StepRunning, err
@@ -400,7 +404,8 @@ func (q *Queue) hold(ctx context.Context, run *Run) (State, error) {
 		return state, nil
 	}
 	if err == nil {
-		q.goOn(ctx, run.Job.ID) // it may have been cancelled while it was held
+		q.slotFreed(ctx, run.Job) // of its owner: no worker is at it
+		q.goOn(ctx, run.Job.ID)   // it may have been cancelled while it was held
 	}
 	return state, err
 }

@@ -240,17 +240,8 @@ func (r *mutationResolver) SetKindLimit(ctx context.Context, input graph.SetKind
 		refused, err := userErrors(err)
 		return &graph.SetKindLimitPayload{UserErrors: refused}, err
 	}
-	settings, err := r.Queue.Settings(ctx)
-	if err != nil {
-		return nil, err
-	}
-	payload := &graph.SetKindLimitPayload{UserErrors: noErrors()}
-	for _, k := range r.Queue.Kinds() {
-		if k.Name == input.Kind {
-			payload.Kind = kindOf(k, settings[k.Name])
-		}
-	}
-	return payload, nil
+	kind, err := r.kindNamed(ctx, input.Kind)
+	return &graph.SetKindLimitPayload{Kind: kind, UserErrors: noErrors()}, err
 }
 
 func (r *subscriptionResolver) JobEvents(ctx context.Context, id string, after *int) (<-chan *queue.Event, error) {

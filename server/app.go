@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -343,10 +344,26 @@ func (a *app) openQueue(workers int) (err error) {
 		Accounts: func() *account.Accounts { return a.accounts },
 		Sections: a.exportSections,
 	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch, ImageMemory: s.ImageMemoryBytes})
+	if err := keep(kinds, s.Retention); err != nil {
+		return err
+	}
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
 		Workers: workers, Queues: s.Queues, Shutdown: s.ShutdownTimeout, Logger: a.logger,
+		OwnerRunning: s.OwnerRunning, Quota: queue.Quota{Open: s.OwnerOpenJobs, Stored: s.OwnerStoredBytes},
 	})
 	return err
+}
+
+// keep has the ended jobs of kinds kept for as long as retention says.
+func keep(kinds []queue.Definition, retention map[string]time.Duration) error {
+	for _, name := range slices.Sorted(maps.Keys(retention)) {
+		i := slices.IndexFunc(kinds, func(k queue.Definition) bool { return k.Name == name })
+		if i < 0 {
+			return fmt.Errorf("retention: there is no kind of job called %q", name)
+		}
+		kinds[i].Retention = retention[name]
+	}
+	return nil
 }
 
 // exportSections is what the copy of a person's data consists of.

@@ -29,49 +29,53 @@ import (
 // Settings are what an operator can set. A field's help says what it needs and how it plays with
 // others; docs/operations.md is the table.
 type Settings struct {
-	Env               string        `enum:"development,production" default:"development" help:"development or production. Production refuses to start without its own secrets."`
-	Addr              string        `help:"Where to listen; 127.0.0.1:8080 for serve, 127.0.0.1:8081 for worker."`
-	Data              string        `default:"./data" help:"The folder for files and, with SQLite, the database."`
-	DatabaseURL       string        `help:"sqlite:PATH or postgres://…; SQLite in the data folder when left out."`
-	RedisURL          []string      `help:"redis://… or rediss://…: cache, messages between servers, limits. Several for Cluster, or for Sentinel with ?master_name=."`
-	WorkRedisURL      []string      `help:"Redis for the queue; the same as redis-url when left out. It must not evict."`
-	Workers           int           `default:"-1" help:"Jobs at once in this process; -1: four a core. 0 needs workers elsewhere, and so Redis."`
-	Queues            map[string]int `mapsep:"," help:"Queues with workers of their own, e.g. default=8,messages=2: so many of each run at once in this process, 0 none. The others share workers."`
-	PublicURL         string        `help:"Where clients reach the server, e.g. https://api.example.com. Links and tokens carry it."`
-	EmailVerification string        `help:"required or optional: whether an address must be confirmed before the first sign-in. optional in development."`
-	MFA               string        `name:"mfa" enum:"optional,required,admins" default:"optional" help:"Who must have a second factor: optional (nobody), required (everybody) or admins."`
-	MFAMethods        []string      `name:"mfa-methods" help:"Second factors on offer: totp, passkey, email, sms, or none. All of them in development, totp,passkey and with sms-url sms in production."`
-	PasskeyRPID       string        `name:"passkey-rp-id" help:"The domain that passkeys belong to, e.g. example.com; the host of public-url when left out. Changing it makes every passkey useless."`
-	Product           string        `default:"Gatehouse" help:"What people know the service as: messages and authenticator apps show it."`
-	LinkURL           string        `name:"link-url" help:"Where links in mails lead, with {purpose} and {token}, e.g. https://app.example.com/links/{purpose}#{token}; our own pages under public-url when left out."`
-	BreachURL         string        `name:"breach-url" help:"A range service of stolen passwords in the form of Have I Been Pwned, e.g. https://api.pwnedpasswords.com/range/. Off when left out."`
-	SMTPURL           string        `name:"smtp-url" help:"The mail server, smtp://USER:PASSWORD@HOST:587?tls=starttls or smtps://…. In development mail goes to /outbox when left out."`
-	MailFrom          string        `help:"Who mail is from, e.g. Gatehouse <no-reply@example.com>; needed with smtp-url."`
-	SMSURL            string        `name:"sms-url" help:"The form of an SMS vendor, https://USER:PASSWORD@HOST/PATH. In development SMS go to /outbox when left out."`
-	SMSFrom           string        `name:"sms-from" help:"The number or name that SMS are from; needed with sms-url."`
-	SMSToken          string        `name:"sms-token" help:"A bearer token for the SMS vendor, in place of user and password."`
-	SMSFields         string        `name:"sms-fields" help:"The names of the vendor's fields, from=From,to=To,body=Body when left out."`
-	SecretKey         string        `help:"32 random bytes in base64url, from which all keys at rest are made. Made in the data folder in development."`
-	SecretKeyOlder    string        `help:"Former secret keys, separated by commas: what they sealed can still be read. See keys rotate --at-rest."`
-	FirstAdminLink    bool          `help:"While there is no administrator, log a link at the start by which the first one is made, once."`
-	SigningAlgorithm  string        `enum:"EdDSA,ES256,RS256" default:"EdDSA" help:"Of access tokens: EdDSA, ES256 or RS256."`
-	AllowedOrigins    []string      `help:"Other origins whose pages may call the API, e.g. https://app.example.com."`
-	TrustedProxies    []string      `help:"Networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8."`
-	Namespace         string        `default:"gatehouse" help:"Begins every Redis key; deployments that share a Redis need different ones."`
-	PersistedQueries  string        `help:"A JSON file of allow-listed operations: hash to document." type:"path"`
-	PersistedOnly     bool          `help:"Run allow-listed operations only; needs persisted-queries."`
-	MaxUploadBytes    int64         `default:"2147483648" help:"The largest uploaded file, in bytes."`
-	ImageMemoryBytes  int64         `default:"805306368" help:"How much memory the images that jobs work on take together, in bytes; others wait."`
-	MaxSocketsPerIP   int           `name:"max-sockets-per-ip" default:"-1" help:"Open WebSockets and event streams of one IP address; -1: 200, and any number from this machine. 0: any number."`
-	AllowPrivateFetch bool          `help:"Let jobs fetch from loopback and private addresses."`
-	ShutdownTimeout   time.Duration `default:"20s" help:"How long jobs in hand may go on after the signal to stop."`
-	LogLevel          string        `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
-	LogFormat         string        `enum:"text,json," default:"" help:"text or json; text in development."`
-	MetricsToken      string        `help:"/metrics asks for it as a Bearer token. Without one it is closed in production."`
-	DebugAddr         string        `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
-	AuditRetention    time.Duration `default:"9600h" help:"How long the events of the audit are kept, at least 720h; 0: for ever."`
-	OAuthFile         string        `name:"oauth-file" help:"A JSON list of the identity providers that people may sign in through; see docs/operations.md." type:"path"`
-	OAuthRedirectTo   []string      `name:"oauth-redirect-to" help:"Pages that a sign-in through a provider may lead back to, matched exactly; the first is the default. The front page when left out."`
+	Env               string                   `enum:"development,production" default:"development" help:"development or production. Production refuses to start without its own secrets."`
+	Addr              string                   `help:"Where to listen; 127.0.0.1:8080 for serve, 127.0.0.1:8081 for worker."`
+	Data              string                   `default:"./data" help:"The folder for files and, with SQLite, the database."`
+	DatabaseURL       string                   `help:"sqlite:PATH or postgres://…; SQLite in the data folder when left out."`
+	RedisURL          []string                 `help:"redis://… or rediss://…: cache, messages between servers, limits. Several for Cluster, or for Sentinel with ?master_name=."`
+	WorkRedisURL      []string                 `help:"Redis for the queue; the same as redis-url when left out. It must not evict."`
+	Workers           int                      `default:"-1" help:"Jobs at once in this process; -1: four a core. 0 needs workers elsewhere, and so Redis."`
+	Queues            map[string]int           `mapsep:"," help:"Queues with workers of their own, e.g. default=8,messages=2: so many of each run at once in this process, 0 none. The others share workers."`
+	OwnerRunning      int                      `default:"0" help:"Jobs of one account that run at once over all servers; 0: any number."`
+	OwnerOpenJobs     int                      `default:"10000" help:"Jobs of one account that have not ended; 0: any number."`
+	OwnerStoredBytes  int64                    `default:"10737418240" help:"Bytes of the files of one account's jobs; 0: any number."`
+	Retention         map[string]time.Duration `mapsep:"," help:"How long ended jobs of a kind are kept, e.g. processCsv=48h,processImage=24h; as the kind says when left out."`
+	PublicURL         string                   `help:"Where clients reach the server, e.g. https://api.example.com. Links and tokens carry it."`
+	EmailVerification string                   `help:"required or optional: whether an address must be confirmed before the first sign-in. optional in development."`
+	MFA               string                   `name:"mfa" enum:"optional,required,admins" default:"optional" help:"Who must have a second factor: optional (nobody), required (everybody) or admins."`
+	MFAMethods        []string                 `name:"mfa-methods" help:"Second factors on offer: totp, passkey, email, sms, or none. All of them in development, totp,passkey and with sms-url sms in production."`
+	PasskeyRPID       string                   `name:"passkey-rp-id" help:"The domain that passkeys belong to, e.g. example.com; the host of public-url when left out. Changing it makes every passkey useless."`
+	Product           string                   `default:"Gatehouse" help:"What people know the service as: messages and authenticator apps show it."`
+	LinkURL           string                   `name:"link-url" help:"Where links in mails lead, with {purpose} and {token}, e.g. https://app.example.com/links/{purpose}#{token}; our own pages under public-url when left out."`
+	BreachURL         string                   `name:"breach-url" help:"A range service of stolen passwords in the form of Have I Been Pwned, e.g. https://api.pwnedpasswords.com/range/. Off when left out."`
+	SMTPURL           string                   `name:"smtp-url" help:"The mail server, smtp://USER:PASSWORD@HOST:587?tls=starttls or smtps://…. In development mail goes to /outbox when left out."`
+	MailFrom          string                   `help:"Who mail is from, e.g. Gatehouse <no-reply@example.com>; needed with smtp-url."`
+	SMSURL            string                   `name:"sms-url" help:"The form of an SMS vendor, https://USER:PASSWORD@HOST/PATH. In development SMS go to /outbox when left out."`
+	SMSFrom           string                   `name:"sms-from" help:"The number or name that SMS are from; needed with sms-url."`
+	SMSToken          string                   `name:"sms-token" help:"A bearer token for the SMS vendor, in place of user and password."`
+	SMSFields         string                   `name:"sms-fields" help:"The names of the vendor's fields, from=From,to=To,body=Body when left out."`
+	SecretKey         string                   `help:"32 random bytes in base64url, from which all keys at rest are made. Made in the data folder in development."`
+	SecretKeyOlder    string                   `help:"Former secret keys, separated by commas: what they sealed can still be read. See keys rotate --at-rest."`
+	FirstAdminLink    bool                     `help:"While there is no administrator, log a link at the start by which the first one is made, once."`
+	SigningAlgorithm  string                   `enum:"EdDSA,ES256,RS256" default:"EdDSA" help:"Of access tokens: EdDSA, ES256 or RS256."`
+	AllowedOrigins    []string                 `help:"Other origins whose pages may call the API, e.g. https://app.example.com."`
+	TrustedProxies    []string                 `help:"Networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8."`
+	Namespace         string                   `default:"gatehouse" help:"Begins every Redis key; deployments that share a Redis need different ones."`
+	PersistedQueries  string                   `help:"A JSON file of allow-listed operations: hash to document." type:"path"`
+	PersistedOnly     bool                     `help:"Run allow-listed operations only; needs persisted-queries."`
+	MaxUploadBytes    int64                    `default:"2147483648" help:"The largest uploaded file, in bytes."`
+	ImageMemoryBytes  int64                    `default:"805306368" help:"How much memory the images that jobs work on take together, in bytes; others wait."`
+	MaxSocketsPerIP   int                      `name:"max-sockets-per-ip" default:"-1" help:"Open WebSockets and event streams of one IP address; -1: 200, and any number from this machine. 0: any number."`
+	AllowPrivateFetch bool                     `help:"Let jobs fetch from loopback and private addresses."`
+	ShutdownTimeout   time.Duration            `default:"20s" help:"How long jobs in hand may go on after the signal to stop."`
+	LogLevel          string                   `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat         string                   `enum:"text,json," default:"" help:"text or json; text in development."`
+	MetricsToken      string                   `help:"/metrics asks for it as a Bearer token. Without one it is closed in production."`
+	DebugAddr         string                   `help:"Where to serve net/http/pprof; loopback only. Off when left out."`
+	AuditRetention    time.Duration            `default:"9600h" help:"How long the events of the audit are kept, at least 720h; 0: for ever."`
+	OAuthFile         string                   `name:"oauth-file" help:"A JSON list of the identity providers that people may sign in through; see docs/operations.md." type:"path"`
+	OAuthRedirectTo   []string                 `name:"oauth-redirect-to" help:"Pages that a sign-in through a provider may lead back to, matched exactly; the first is the default. The front page when left out."`
 
 	beside  bool                          // this process only helps one that may be running
 	listens bool                          // this process opens Addr
@@ -310,6 +314,17 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 			own += n
 		}
 	}
+	if s.OwnerRunning < 0 || s.OwnerRunning > 10_000 {
+		refuse("owner-running is %d; write 1 to 10000, or 0 for any number", s.OwnerRunning)
+	}
+	if s.OwnerOpenJobs < 0 || s.OwnerStoredBytes < 0 {
+		refuse("owner-open-jobs and owner-stored-bytes are 0, for no bound, or more")
+	}
+	for _, kind := range slices.Sorted(maps.Keys(s.Retention)) {
+		if d := s.Retention[kind]; d < time.Minute || d > maxRetention {
+			refuse("retention: %s=%v; write 1m to 8784h", kind, d)
+		}
+	}
 	if command == "worker" && s.Workers == 0 && own == 0 {
 		refuse("a worker with workers 0 does nothing")
 	}
@@ -359,6 +374,9 @@ func (s Settings) level() slog.Level {
 
 func (s Settings) algorithm() token.Algorithm { return token.Algorithm(s.SigningAlgorithm) }
 
+// maxRetention is the longest time for which ended jobs are kept.
+const maxRetention = 366 * 24 * time.Hour
+
 // listed returns m as it is written in a flag.
 func listed[V any](m map[string]V) string {
 	var pairs []string
@@ -392,6 +410,10 @@ func (s Settings) masked() []string {
 		"work-redis-url      " + redacted(s.WorkRedisURL),
 		fmt.Sprintf("workers             %d", s.Workers),
 		"queues              " + listed(s.Queues),
+		fmt.Sprintf("owner-running       %d", s.OwnerRunning),
+		fmt.Sprintf("owner-open-jobs     %d", s.OwnerOpenJobs),
+		fmt.Sprintf("owner-stored-bytes  %d", s.OwnerStoredBytes),
+		"retention           " + listed(s.Retention),
 		"public-url          " + s.PublicURL,
 		"email-verification  " + s.EmailVerification,
 		"mfa                 " + s.MFA,

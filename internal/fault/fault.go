@@ -36,6 +36,7 @@ const (
 	PasskeyRefused        Code = "PASSKEY_REFUSED"
 	EmailNotVerified      Code = "EMAIL_NOT_VERIFIED"
 	PasswordResetRequired Code = "PASSWORD_RESET_REQUIRED"
+	QuotaExceeded         Code = "QUOTA_EXCEEDED"
 )
 
 // Codes of sign-in through a provider, and of the identities that it makes. A person can mend them or
