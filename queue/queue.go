@@ -115,6 +115,7 @@ type Queue struct {
 	pushes     *enqueuer
 	running    running
 	limited    limited
+	more       bool // jobs that wait to be pushed again; of the sweeper alone
 	counts     counts
 	flows      flows
 	statsWatch statsWatch

@@ -166,16 +166,17 @@ func (f flow) plus(o flow, sign int64) flow {
 func (f *flows) lately(now time.Time) map[string]flow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for len(f.past) > 0 && now.Sub(f.past[0].at) > minute {
+	if len(f.past) == 0 {
+		f.past = []sample{{at: now}} // before the process had done anything
+	}
+	for len(f.past) > 1 && now.Sub(f.past[1].at) >= minute {
 		f.past = f.past[1:]
 	}
 	taken := sample{now, map[string]flow{}}
 	recent := map[string]flow{}
 	for queue, total := range f.total {
-		taken.total[queue], recent[queue] = total, total
-		if len(f.past) > 0 {
-			recent[queue] = total.plus(f.past[0].total[queue], -1)
-		}
+		taken.total[queue] = total
+		recent[queue] = total.plus(f.past[0].total[queue], -1)
 	}
 	f.past = append(f.past, taken)
 	return recent

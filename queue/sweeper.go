@@ -72,6 +72,9 @@ func (q *Queue) look(ctx context.Context) (vitals, error) {
 // untilNext returns how long the sweeper may rest after it has seen v.
 func (q *Queue) untilNext(v vitals) time.Duration {
 	wait := q.options.Sweep
+	if q.more { // what was pushed again were not all
+		q.more, wait = false, min(wait, 20*time.Millisecond)
+	}
 	for _, moment := range []int64{v.due, v.fire, v.lease} {
 		if moment > v.now {
 			wait = min(wait, time.Duration(moment-v.now)*time.Microsecond+time.Millisecond)
@@ -205,6 +208,9 @@ func (q *Queue) relay(ctx context.Context, v vitals) error {
 	return nil
 }
 
+// relayAtOnce is how many jobs of a lane are pushed again at a time, as relayStale says.
+const relayAtOnce = 500
+
 func (q *Queue) relayLane(ctx context.Context, l laneOf) error {
 	var jobs []*Job
 	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
@@ -215,6 +221,9 @@ func (q *Queue) relayLane(ctx context.Context, l laneOf) error {
 		return err
 	}
 	q.metrics.repushed.Add(int64(len(jobs)))
+	if len(jobs) == relayAtOnce {
+		q.more = true
+	}
 	return q.pushes.pushAll(ctx, jobs)
 }
 
