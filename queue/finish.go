@@ -150,6 +150,9 @@ func (q *Queue) endRun(ctx context.Context, run *Run, why Failure, e ending, end
 	if err == nil {
 		q.slotFreed(ctx, run.Job)
 	}
+	if state == Retrying && err == nil {
+		q.metrics.retried(run.Job.Kind)
+	}
 	return state, err
 }
 

@@ -20,6 +20,7 @@ type Metrics struct {
 // KindFigures are the counts of one kind.
 type KindFigures struct {
 	Started, Succeeded, Failed int64
+	Retried                    int64 // attempts that failed and are followed by another
 	Waited, Ran                Histogram
 }
 
@@ -80,10 +81,17 @@ func (m *Metrics) ran(j *Job, took time.Duration, err error) {
 	}
 }
 
+func (m *Metrics) retried(kind string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kind(kind).Retried++
+}
+
 // Figures is a snapshot of the counts of this process.
 type Figures struct {
 	Dropped, Repushed, PushFailed, Lost int64
 	Busy                                int
+	LeaseAge                            time.Duration // since the process last proved that it lives; 0 without workers
 	Kinds                               map[string]KindFigures
 }
 
@@ -93,6 +101,9 @@ func (q *Queue) Figures() Figures {
 	f := Figures{
 		Dropped: m.dropped.Load(), Repushed: m.repushed.Load(), PushFailed: m.pushFailed.Load(), Lost: m.lost.Load(),
 		Busy: q.Busy(), Kinds: map[string]KindFigures{},
+	}
+	if proved := q.proved.Load(); proved != nil {
+		f.LeaseAge = time.Since(*proved)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,6 +16,8 @@ type collector struct{ *app }
 var (
 	jobsStarted  = describe("jobs_started_total", "Attempts begun by this process.", "kind")
 	jobsEnded    = describe("jobs_ended_total", "Attempts ended by this process.", "kind", "outcome")
+	jobsRetried  = describe("jobs_retries_total", "Attempts that failed and are followed by another.", "kind")
+	leaseAge     = describe("jobs_lease_age_seconds", "Since this process last proved to the database that it lives.")
 	jobsWaited   = describe("jobs_wait_seconds", "From the moment a job could begin to its first attempt.", "kind")
 	jobsRan      = describe("jobs_run_seconds", "How long attempts took.", "kind")
 	jobsBusy     = describe("jobs_busy", "Jobs in hand in this process.")
@@ -47,6 +49,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	f := c.queue.Figures()
 	gauge(jobsBusy, float64(f.Busy))
+	gauge(leaseAge, f.LeaseAge.Seconds())
 	counter(jobsDropped, float64(f.Dropped))
 	counter(jobsRepushed, float64(f.Repushed))
 	counter(jobsUnpushed, float64(f.PushFailed))
@@ -55,6 +58,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(jobsStarted, float64(k.Started), kind)
 		counter(jobsEnded, float64(k.Succeeded), kind, "succeeded")
 		counter(jobsEnded, float64(k.Failed), kind, "failed")
+		counter(jobsRetried, float64(k.Retried), kind)
 		ch <- histogram(jobsWaited, k.Waited, kind)
 		ch <- histogram(jobsRan, k.Ran, kind)
 	}

@@ -321,8 +321,8 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 		refuse("owner-open-jobs and owner-stored-bytes are 0, for no bound, or more")
 	}
 	for _, kind := range slices.Sorted(maps.Keys(s.Retention)) {
-		if d := s.Retention[kind]; d < time.Minute || d > maxRetention {
-			refuse("retention: %s=%v; write 1m to 8784h", kind, d)
+		if d := s.Retention[kind]; d < time.Hour || d > maxRetention {
+			refuse("retention: %s=%v; write 1h to 8784h", kind, d)
 		}
 	}
 	if command == "worker" && s.Workers == 0 && own == 0 {
