@@ -191,11 +191,9 @@ func (q *Queue) roomOfOwnersTx(ctx context.Context, tx *store.Tx, candidates []c
 		return left, nil
 	}
 	owners := slices.Sorted(maps.Keys(left))
-	if q.db.Dialect() == store.Postgres {
-		for _, owner := range owners {
-			if _, err := tx.Exec(ctx, lockOwner, "queue:"+owner); err != nil {
-				return nil, err
-			}
+	for _, owner := range owners {
+		if err := q.lockOwnerTx(ctx, tx, viewer.UserID(owner)); err != nil {
+			return nil, err
 		}
 	}
 	query, size := countOfOwners.List(len(owners))
@@ -209,6 +207,15 @@ func (q *Queue) roomOfOwnersTx(ctx context.Context, tx *store.Tx, candidates []c
 		return none, err
 	}, store.Values(owners, size)...)
 	return left, err
+}
+
+// lockOwnerTx keeps others from counting what runs of owner until tx has ended. SQLite has one writer.
+func (q *Queue) lockOwnerTx(ctx context.Context, tx *store.Tx, owner viewer.UserID) error {
+	if q.db.Dialect() == store.SQLite {
+		return nil
+	}
+	_, err := tx.Exec(ctx, lockOwner, "queue:"+string(owner))
+	return err
 }
 
 // eachList calls fn with parts of all that fit into one statement.

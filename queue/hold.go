@@ -21,25 +21,30 @@ func holdTx(ctx context.Context, tx *store.Tx, ids []ID) error {
 }
 
 // slotFreed pushes what a limit has refused and the end of job leaves room for: the next job of its owner,
-// and of its kind the next job of the next owner. What is missed, the sweeper offers.
+// and of its kind the next job of the next owner. It waits for claims that have counted job as running, and
+// so sees what they refuse: in a transaction of its own, since those of many jobs would lock in any order. What
+// is missed, the sweeper offers.
 func (q *Queue) slotFreed(ctx context.Context, job *Job) {
 	byOwner, byKind := q.options.OwnerRunning > 0 && job.Owner != "", q.limited.has(job.Kind)
 	if !byOwner && !byKind {
 		return
 	}
 	var freed []*Job
-	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, _ *changes) (err error) {
+	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
 		freed = nil
-		if byOwner {
-			if freed, err = store.All(ctx, tx, freeOfOwner, scanJobs(), job.Owner); err != nil {
+		if byKind {
+			if freed, err = q.freeOfKindTx(ctx, tx, job.Kind); err != nil {
 				return err
 			}
 		}
-		if !byKind {
+		if !byOwner {
 			return nil
 		}
-		ofKind, err := q.freeOfKindTx(ctx, tx, job.Kind)
-		freed = append(freed, ofKind...)
+		if err := q.lockOwnerTx(ctx, tx, job.Owner); err != nil {
+			return err
+		}
+		ofOwner, err := store.All(ctx, tx, freeOfOwner, scanJobs(), job.Owner)
+		freed = append(freed, ofOwner...)
 		return err
 	})
 	if err != nil {
@@ -50,6 +55,9 @@ func (q *Queue) slotFreed(ctx context.Context, job *Job) {
 }
 
 func (q *Queue) freeOfKindTx(ctx context.Context, tx *store.Tx, kind string) ([]*Job, error) {
+	if _, err := store.All(ctx, tx, lockKind, store.Value[int], kind); err != nil {
+		return nil, err
+	}
 	jobs, err := store.All(ctx, tx, freeAfter, scanJobs(), kind, q.limited.last(kind))
 	if err == nil && len(jobs) == 0 { // that was the last owner
 		jobs, err = store.All(ctx, tx, freeFirst, scanJobs(), kind)

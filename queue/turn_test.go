@@ -163,7 +163,7 @@ func TestOwnersWithEqualBacklogsComeEquallyFar(t *testing.T) {
 func TestAnOwnerNeverRunsMoreThanTheLimitOverAllProcesses(t *testing.T) {
 	eachYard(t, func(t *testing.T, y *yard) {
 		c := newTally()
-		k := c.kind("work", 2*time.Millisecond)
+		k := c.kind("work", 15*time.Millisecond)
 		front := y.start(queue.Options{}, k.Define())
 		o := queue.Options{Workers: 6, OwnerRunning: 3}
 		y.start(o, k.Define())
