@@ -197,6 +197,10 @@ var (
 	relayStale = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+`) RETURNING `+columns).
 			On(store.Postgres, `UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+` FOR UPDATE SKIP LOCKED) RETURNING `+columns)
 
+	selectStale = store.SQL(`SELECT id, owner_id ` + stale)
+	relayChosen = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND pushed_at > 0 AND pushed_at < {now} - ?
+		AND id IN (?*) RETURNING ` + columns)
+
 	selectOrphans = store.SQL(`SELECT id FROM jobs WHERE ` + orphaned + ` ORDER BY id LIMIT 500`)
 	requeueOrphan = store.SQL(`UPDATE jobs SET
 			state = CASE WHEN cancel_asked_at IS NOT NULL THEN 'CANCELLED' WHEN attempt >= max_attempts THEN 'FAILED' ELSE 'QUEUED' END,
@@ -245,7 +249,9 @@ func vitalsOf(lanes []laneOf, ours string) *store.Query {
 	return store.SQL(text)
 }
 
-const staleIDs = `SELECT id FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at > 0 AND pushed_at < {now} - ?
+const staleIDs = `SELECT id ` + stale
+
+const stale = `FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at > 0 AND pushed_at < {now} - ?
 	AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
 	AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused)
 	ORDER BY pushed_at, id LIMIT 500`

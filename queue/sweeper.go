@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -180,8 +181,8 @@ func (q *Queue) requeueTx(ctx context.Context, tx *store.Tx, orphans []ID, chang
 	return recordAll(ctx, tx, changes, jobs, "The worker disappeared in the middle of the job.")
 }
 
-// relay pushes queued jobs that nobody came for. A lane that still holds messages is left alone:
-// its jobs wait for their turn.
+// relay pushes queued jobs that nobody came for. In a lane that still holds messages, the jobs of owners who
+// have one there wait for their turn.
 func (q *Queue) relay(ctx context.Context, v vitals) error {
 	var stale []laneOf
 	var names []string
@@ -198,32 +199,67 @@ func (q *Queue) relay(ctx context.Context, v vitals) error {
 		return err
 	}
 	for _, l := range stale {
+		again := q.relayLane
 		if waiting[l.name()] > 0 {
-			continue
+			again = q.relayAbsent
 		}
-		if err := q.relayLane(ctx, l); err != nil {
+		if err := again(ctx, l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// relayAbsent pushes those of the oldest queued jobs of a lane whose owners have no message there: theirs were
+// lost, and in a lane that never empties nobody would come for them.
+func (q *Queue) relayAbsent(ctx context.Context, l laneOf) error {
+	ofOwner := map[string][]ID{}
+	_, err := store.All(ctx, q.db, selectStale, func(scan store.Scan) (id ID, err error) {
+		var owner string
+		err = scan(&id, &owner)
+		ofOwner[owner] = append(ofOwner[owner], id)
+		return id, err
+	}, l.queue, l.priority, q.options.Stale.Microseconds())
+	if err != nil || len(ofOwner) == 0 {
+		return err
+	}
+	absent, err := q.wire.Absent(ctx, l.name(), slices.Sorted(maps.Keys(ofOwner)))
+	if err != nil {
+		return err
+	}
+	var ids []ID
+	for _, owner := range absent {
+		ids = append(ids, ofOwner[owner]...)
+	}
+	return eachList(ids, func(some []ID) error {
+		return q.pushAgain(ctx, func(tx *store.Tx) ([]*Job, error) {
+			query, size := relayChosen.List(len(some))
+			return store.All(ctx, tx, query, scanJobs(), append([]any{q.options.Stale.Microseconds()}, store.Values(some, size)...)...)
+		})
+	})
+}
+
 // relayAtOnce is how many jobs of a lane are pushed again at a time, as relayStale says.
 const relayAtOnce = 500
 
 func (q *Queue) relayLane(ctx context.Context, l laneOf) error {
+	return q.pushAgain(ctx, func(tx *store.Tx) ([]*Job, error) {
+		return store.All(ctx, tx, relayStale, scanJobs(), l.queue, l.priority, q.options.Stale.Microseconds())
+	})
+}
+
+// pushAgain pushes the jobs that mark has marked as pushed now.
+func (q *Queue) pushAgain(ctx context.Context, mark func(*store.Tx) ([]*Job, error)) error {
 	var jobs []*Job
 	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		jobs, err = store.All(ctx, tx, relayStale, scanJobs(), l.queue, l.priority, q.options.Stale.Microseconds())
+		jobs, err = mark(tx)
 		return err
 	})
 	if err != nil || len(jobs) == 0 {
 		return err
 	}
 	q.metrics.repushed.Add(int64(len(jobs)))
-	if len(jobs) == relayAtOnce {
-		q.more = true
-	}
+	q.more = q.more || len(jobs) == relayAtOnce
 	return q.pushes.pushAll(ctx, jobs)
 }
 

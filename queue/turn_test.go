@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
 	"gatehouse/queue"
 )
@@ -258,6 +259,36 @@ func TestLowPrioritiesAreLateAndDoNotStarve(t *testing.T) {
 		}
 		if lower < 1 || lower > 55 { // 18 are to be expected: one in eleven
 			t.Errorf("%d of the first 200 jobs were of the lower priority", lower)
+		}
+	})
+}
+
+// loseMessage is how a row stands whose message was lost.
+var loseMessage = store.SQL(`UPDATE jobs SET state = 'QUEUED', pushed_at = 1 WHERE id = ?`)
+
+func TestALostMessageIsMadeUpForInALaneThatNeverEmpties(t *testing.T) {
+	eachYard(t, func(t *testing.T, y *yard) {
+		c := newTally()
+		k := c.kind("work", 20*time.Millisecond)
+		o := queue.Options{Stale: 100 * time.Millisecond, Sweep: 50 * time.Millisecond}
+		front := y.start(o, k.Define())
+		flood := front.begin(t, k, ada.User, 300)
+		r, err := k.Request(eve.User, args{}, queue.JobOptions{RunAt: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost, err := front.Enqueue(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y.run(loseMessage, lost.ID)
+		o.Workers = 1
+		y.start(o, k.Define())
+		front.all(t, []queue.ID{lost.ID})
+		c.Lock()
+		defer c.Unlock()
+		if done := c.done[ada.User]; done > len(flood)-50 {
+			t.Errorf("the job whose message was lost came after %d of %d others", done, len(flood))
 		}
 	})
 }

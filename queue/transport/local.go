@@ -96,6 +96,16 @@ func (l *local) waiting(_ context.Context, lanes []string) ([]int64, error) {
 	return counts, nil
 }
 
+func (l *local) turns(_ context.Context, key string, owners []string) ([]bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	there := make([]bool, len(owners))
+	for i, owner := range owners {
+		there[i] = l.lanes[key] != nil && l.lanes[key].of[owner] != nil
+	}
+	return there, nil
+}
+
 // keep keeps nothing: there is no other process to read it.
 func (*local) keep(name string, _ []any) any { return nothingKept(name) }
 

@@ -188,6 +188,22 @@ func (r *remote) waiting(ctx context.Context, lanes []string) ([]int64, error) {
 	return counts, nil
 }
 
+func (r *remote) turns(ctx context.Context, lane string, owners []string) ([]bool, error) {
+	pipe := r.client.Pipeline()
+	answers := make([]*redis.FloatCmd, len(owners))
+	for i, owner := range owners {
+		answers[i] = pipe.ZScore(ctx, lane+turnsSuffix, owner+":")
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	there := make([]bool, len(owners))
+	for i, a := range answers {
+		there[i] = a.Err() == nil
+	}
+	return there, nil
+}
+
 // keep writes and reads what gocraft notes about itself. When Redis fails it answers as an empty
 // one, so that gocraft prints nothing and its reaper finds nothing.
 func (r *remote) keep(name string, args []any) any {

@@ -147,6 +147,8 @@ type store interface {
 	fetch(lanes []string) (e entry, ok bool)
 	// waiting returns how many entries wait, by the place of the lane.
 	waiting(ctx context.Context, lanes []string) ([]int64, error)
+	// turns tells of each of owners whether the lane holds an entry of theirs.
+	turns(ctx context.Context, lane string, owners []string) ([]bool, error)
 	// keep does a command of gocraft's own bookkeeping. It never fails.
 	keep(command string, args []any) any
 	ring()
@@ -236,6 +238,21 @@ func (w *Wire) Waiting(ctx context.Context, lanes ...string) (map[string]int64, 
 		by[l] = counts[i]
 	}
 	return by, nil
+}
+
+// Absent returns those of owners of whom no message waits in lane.
+func (w *Wire) Absent(ctx context.Context, lane string, owners []string) ([]string, error) {
+	present, err := w.store.turns(ctx, w.jobs+lane, owners)
+	if err != nil {
+		return nil, fmt.Errorf("look for turns in lane %s: %w", lane, err)
+	}
+	var absent []string
+	for i, there := range present {
+		if !there {
+			absent = append(absent, owners[i])
+		}
+	}
+	return absent, nil
 }
 
 // Ring makes the waiting workers of this process look again now rather than at the next poll.
