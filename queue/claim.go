@@ -99,7 +99,7 @@ type candidate struct {
 	limited bool // the kind is
 }
 
-// claimLimitedTx takes those of ids that limits leave room for, and holds the others.
+// claimLimitedTx takes those of ids that limits leave room for, and refuses the others.
 func (q *Queue) claimLimitedTx(ctx context.Context, tx *store.Tx, process string, ids []ID) ([]*Job, error) {
 	query, size := selectCandidates.List(len(ids))
 	candidates, err := store.All(ctx, tx, query, func(scan store.Scan) (c candidate, err error) {
@@ -127,7 +127,7 @@ func (q *Queue) claimLimitedTx(ctx context.Context, tx *store.Tx, process string
 		owners.take(string(c.owner))
 		taken = append(taken, c.id)
 	}
-	if err := holdTx(ctx, tx, refused); err != nil || len(taken) == 0 {
+	if err := refuseTx(ctx, tx, refused); err != nil || len(taken) == 0 {
 		return nil, err
 	}
 	query, size = claimChosen.List(len(taken))

@@ -119,7 +119,7 @@ type Queue struct {
 	counts     counts
 	flows      flows
 	statsWatch statsWatch
-	offered    int64 // when held jobs were last offered, in microseconds of the database's clock; of the sweeper alone
+	offered    int64 // when refused jobs were last offered, in microseconds of the database's clock; of the sweeper alone
 	shapes     shapes
 	process    atomic.Pointer[string]    // the id under which this process holds its lease
 	proved     atomic.Pointer[time.Time] // when the process was last known to hold its lease

@@ -230,7 +230,7 @@ const orphaned = `state = 'RUNNING' AND process_id NOT IN (SELECT id FROM proces
 
 // vitalsOf returns the statement that tells the sweeper all it needs to know: the clock, when the next
 // job is due, the next lease ends and the next job expires, when the next of our schedules is due, whether
-// a job is held, and when each lane's oldest was pushed.
+// a limit has refused a job, and when each lane's oldest was pushed.
 func vitalsOf(lanes []laneOf, ours string) *store.Query {
 	text := `SELECT {now},
 		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
@@ -240,7 +240,7 @@ func vitalsOf(lanes []laneOf, ours string) *store.Query {
 		(SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL AND ` + ours + `),
 		(SELECT count(*) FROM schedules WHERE ` + released + ` AND ` + ours + `),
 		(SELECT count(*) FROM (` + stalled + `) AS stalled),
-		(SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ` + held + ` LIMIT 1) AS refused)`
+		(SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ` + refusedJob + ` LIMIT 1) AS refused)`
 	for _, l := range lanes {
 		text += fmt.Sprintf(`,
 		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND pushed_at > 0 AND queue = %s AND priority = %d)`,

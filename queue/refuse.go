@@ -8,13 +8,12 @@ import (
 	"gatehouse/internal/viewer"
 )
 
-// A job that a limit has refused is held: it stays QUEUED, has no message, and pushed_at says 0. It is pushed
-// again when a slot of its kind or of its owner is free.
+// A job that a limit has refused stays QUEUED and has no message: pushed_at says 0. It is pushed again when a slot of its kind or of its owner is free.
 
-// holdTx notes that ids were refused.
-func holdTx(ctx context.Context, tx *store.Tx, ids []ID) error {
+// refuseTx notes that ids were refused.
+func refuseTx(ctx context.Context, tx *store.Tx, ids []ID) error {
 	return eachList(ids, func(some []ID) error {
-		query, size := holdJobs.List(len(some))
+		query, size := refuseJobs.List(len(some))
 		_, err := tx.Exec(ctx, query, store.Values(some, size)...)
 		return err
 	})
@@ -68,10 +67,10 @@ func (q *Queue) freeOfKindTx(ctx context.Context, tx *store.Tx, kind string) ([]
 	return jobs, err
 }
 
-// offer pushes the oldest held job of each owner and kind: what else would free them may have been
+// offer pushes the oldest refused job of each owner and kind: what else would free them may have been
 // lost with a process.
 func (q *Queue) offer(ctx context.Context) error {
-	ids, err := store.All(ctx, q.db, selectHeld, store.Value[ID])
+	ids, err := store.All(ctx, q.db, selectRefused, store.Value[ID])
 	if err != nil || len(ids) == 0 {
 		return err
 	}
