@@ -292,3 +292,11 @@ func TestALostMessageIsMadeUpForInALaneThatNeverEmpties(t *testing.T) {
 		}
 	})
 }
+
+func TestAWorkflowDoesNotWaitForTheSlotThatItHoldsItself(t *testing.T) {
+	eachYard(t, func(t *testing.T, y *yard) {
+		p := y.start(queue.Options{Workers: 3, OwnerRunning: 1}, said("say").Define(), queue.WorkflowKind.Define())
+		j := p.workflow(t, queue.Workflow{Steps: []queue.Step{step("a", "1"), step("b", "2"), step("c", "3", "a", "b")}})
+		wantState(t, p.finished(t, j.ID), queue.Succeeded)
+	})
+}
