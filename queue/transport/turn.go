@@ -1,7 +1,7 @@
 package transport
 
 import (
-	"regexp"
+	"bytes"
 	"slices"
 )
 
@@ -12,15 +12,23 @@ const Of = "of"
 // turnsSuffix follows a lane's key in the key of its turns.
 const turnsSuffix = ":turns"
 
-var ofPattern = regexp.MustCompile(`"` + Of + `":"([A-Za-z0-9_-]*)"`)
+var ofStart = []byte(`"` + Of + `":"`)
 
 // owner returns whose turn an entry takes. popFunction says the same in Lua: an entry is asked when it is
 // pushed and again when it is popped, and both must agree whatever it holds.
 func owner(json []byte) string {
-	if found := ofPattern.FindSubmatch(json); found != nil {
-		return string(found[1])
+	_, rest, _ := bytes.Cut(json, ofStart)
+	end := bytes.IndexByte(rest, '"')
+	if end <= 0 || bytes.ContainsFunc(rest[:end], strange) {
+		return ""
 	}
-	return ""
+	return string(rest[:end])
+}
+
+// strange is true of what stands in no owner's name.
+func strange(c rune) bool {
+	letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	return !letter && (c < '0' || c > '9') && c != '_' && c != '-'
 }
 
 // lane is what waits in memory: owners take turns, and the entries of each are first in, first out.

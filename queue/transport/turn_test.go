@@ -120,3 +120,17 @@ func TestAnOwnerFillsTheirPartOfALaneAndNoMore(t *testing.T) {
 		})
 	}
 }
+
+func TestAStrangeOwnerIsTheSameWhenPushedAndWhenPopped(t *testing.T) {
+	forms(t, func(t *testing.T, w *Wire) {
+		for _, name := range []string{`a"b`, `a\`, "a:b", "ä", " ", `","of":"b`, "b"} {
+			pushOf(t, w, of(name, "1", "2"))
+			if got := taken(t, w, 2); !slices.Equal(got, []string{"1", "2"}) {
+				t.Errorf("owner %q: fetched %v", name, got)
+			}
+			if left, err := w.Waiting(t.Context(), "lane"); err != nil || left["lane"] != 0 {
+				t.Errorf("owner %q: %v wait, %v", name, left, err)
+			}
+		}
+	})
+}

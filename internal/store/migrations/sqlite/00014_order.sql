@@ -7,7 +7,7 @@ CREATE INDEX jobs_refused_of_owner ON jobs (owner_id, priority DESC, id) WHERE s
 CREATE INDEX jobs_refused_of_kind ON jobs (kind, owner_id, priority DESC, id) WHERE state = 'QUEUED' AND pushed_at = 0;
 
 -- queue: what counts against the quota of an owner.
-CREATE INDEX jobs_open ON jobs (owner_id) WHERE state IN ('SCHEDULED', 'QUEUED', 'RUNNING', 'RETRYING');
+CREATE INDEX jobs_open ON jobs (owner_id) WHERE finished_at IS NULL;
 ALTER TABLE job_files ADD COLUMN owner_id TEXT NOT NULL DEFAULT '';
 UPDATE job_files SET owner_id = (SELECT owner_id FROM jobs WHERE jobs.id = job_files.job_id);
 CREATE INDEX job_files_by_owner ON job_files (owner_id, bytes);
