@@ -57,6 +57,8 @@ func (q *Queue) writeEnding(ctx context.Context, cause error, run *Run, progress
 		return q.succeed(ctx, run, kind, progress, e)
 	case errors.Is(e.err, errHeld):
 		return q.hold(ctx, run)
+	case errors.Is(e.err, ErrOutside): // whatever has ended the context: the worker has it
+		return q.handOut(ctx, run, kind)
 	case errors.Is(cause, ErrCancelled):
 		return q.endRun(ctx, run, Failure{"CANCELLED", "The owner cancelled the job."}, e, endCancelled, kind.Retention.Microseconds())
 	case errors.Is(cause, ErrShutdown):
@@ -69,7 +71,7 @@ func (q *Queue) writeEnding(ctx context.Context, cause error, run *Run, progress
 		return q.endRun(ctx, run, why, e, failJob, why.Code, why.Message, kind.Retention.Microseconds())
 	}
 	return q.endRun(ctx, run, why, e, retryLater, why.Code, why.Message,
-		kind.backoff(run.Job.Attempt).Microseconds(), kind.Retention.Microseconds())
+		kind.pause(run.Job.Attempt, e.err).Microseconds(), kind.Retention.Microseconds())
 }
 
 // succeed writes the result and the files together with the state.

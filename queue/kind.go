@@ -38,6 +38,8 @@ type Kind[A, R any] struct {
 	// Scope is what its mutation asks for beside [viewer.RunJobs]; a schedule starts the kind as long as
 	// its owner is granted it. "": nothing more.
 	Scope viewer.Scope
+	// Outside is how the kind goes on once Handle has returned [ErrOutside]; nil: it never does.
+	Outside *Outside[A, R]
 
 	// Afresh says that a job which its owner starts anew knows nothing of what earlier attempts have kept.
 	Afresh bool
@@ -64,6 +66,7 @@ type Definition struct {
 	afresh      bool
 	Unmetered   bool
 	backoff     func(attempt int) time.Duration
+	outside     *outside // nil: it never goes on outside
 	handle      func(ctx context.Context, run *Run) (any, error)
 	request     func(owner viewer.UserID, arguments json.RawMessage, o JobOptions, file *blob.Upload) (Request, error) // nil: by its mutation alone
 }
@@ -78,7 +81,7 @@ func (d Definition) CanBeStep() bool { return d.request != nil && d.Name != Work
 func (k Kind[A, R]) Define() Definition {
 	d := Definition{
 		Name: k.Name, Description: k.Description, Queue: k.Queue, MaxAttempts: k.MaxAttempts,
-		Deadline: k.Deadline, Retention: k.Retention, Scope: k.Scope, Unmetered: k.Unmetered, File: k.File, needsFile: k.NeedsFile, afresh: k.Afresh, backoff: k.Backoff,
+		Deadline: k.Deadline, Retention: k.Retention, Scope: k.Scope, Unmetered: k.Unmetered, File: k.File, needsFile: k.NeedsFile, afresh: k.Afresh, backoff: k.Backoff, outside: k.Outside.define(),
 	}
 	if d.Scope == "" {
 		d.Scope = viewer.RunJobs
@@ -191,6 +194,15 @@ func Exponential(first, longest time.Duration) func(attempt int) time.Duration {
 		spread := int64(wait) / 5
 		return wait + time.Duration(rand.Int64N(2*spread+1)-spread)
 	}
+}
+
+// pause returns how long to wait after an attempt has failed with err: no less than a fault advises.
+func (d Definition) pause(attempt int, err error) time.Duration {
+	wait := d.backoff(attempt)
+	if f, ok := fault.As(err); ok {
+		wait = max(wait, f.RetryAfter)
+	}
+	return wait
 }
 
 // permanent marks an error that another attempt cannot mend.

@@ -262,7 +262,9 @@ func (q *Queue) logsOf(ctx context.Context, ids []ID) (map[attemptOf][]string, e
 	}, store.Values(ids, size)...)
 	logs := make(map[attemptOf][]string)
 	for _, l := range lines {
-		logs[l.attemptOf] = append(logs[l.attemptOf], l.text)
+		if len(logs[l.attemptOf]) < maxLogLines { // its handler and a worker outside may each have written as many
+			logs[l.attemptOf] = append(logs[l.attemptOf], l.text)
+		}
 	}
 	return logs, err
 }

@@ -20,6 +20,18 @@ func (q *Queue) owned(ctx context.Context, r store.Reader, by viewer.Viewer, id 
 	if err := by.SignedIn(); err != nil {
 		return nil, err
 	}
+	j, err := q.read(ctx, r, id)
+	if err != nil {
+		return nil, err
+	}
+	if !by.Owns(j.Owner, scope) {
+		return nil, missing()
+	}
+	return j, nil
+}
+
+// read returns the job, whoever asks.
+func (q *Queue) read(ctx context.Context, r store.Reader, id ID) (*Job, error) {
 	if !store.ValidID("job", string(id)) {
 		return nil, missing()
 	}
@@ -29,9 +41,6 @@ func (q *Queue) owned(ctx context.Context, r store.Reader, by viewer.Viewer, id 
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read job %s: %w", id, err)
-	}
-	if !by.Owns(j.Owner, scope) {
-		return nil, missing()
 	}
 	return j, nil
 }
@@ -76,7 +85,11 @@ func (q *Queue) cancelTx(ctx context.Context, tx *store.Tx, id ID, kind string, 
 	if !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	return fenced(ctx, tx, askCancel, id)
+	j, err = fenced(ctx, tx, askCancel, id)
+	if err == nil && j.Process == "" { // nobody here would hear of it
+		tx.AfterCommit(q.sweepNow)
+	}
+	return j, err
 }
 
 // tellOfCancel tells whoever has the job that it is to end.

@@ -13,13 +13,18 @@
 // [Queue.Run] starts and ends them, each in a file of its own: the writer (writer.go) commits what
 // waits in one transaction; the lease (lease.go) proves every second that this process lives; the
 // sweeper (sweeper.go) gives back the jobs of dead processes, releases jobs whose time has come to
-// the millisecond, fires schedules, pushes what was lost and deletes what has expired; the watchman (watchman.go) looks
-// after events that nobody told of; the workers (worker.go) do the work. A process that only enqueues
-// runs all but lease and workers.
+// the millisecond, fires schedules, ends attempts outside that have gone silent, pushes what was lost
+// and deletes what has expired; the watchman (watchman.go) looks after events that nobody told of; the
+// workers (worker.go) do the work. A process that only enqueues runs all but lease and workers.
 //
 // # Watching
 //
 // Everything that happens to a job is an event with a number of its own ([Queue.Watch]).
+//
+// # Workers outside
+//
+// A handler may hand its work to a worker outside of the deployment ([ErrOutside]). Such a job is a
+// running row that no process holds, with a moment until which a word must come (outside.go).
 package queue
 
 import (
@@ -38,6 +43,7 @@ import (
 
 	"gatehouse/internal/blob"
 	"gatehouse/internal/bus"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/queue/transport"
 )
@@ -71,6 +77,7 @@ type Options struct {
 	Logger       *slog.Logger
 	Now          func() time.Time                          // for checks of input; all else goes by the database's clock
 	Zone         func(name string) (*time.Location, error) // of the IANA database; nil: time.LoadLocation
+	TokenKey     secret.Key                                // makes the tokens of workers outside, on every server; zero: one of this queue's own
 }
 
 func (o Options) withDefaults() Options {
@@ -94,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.TokenKey == (secret.Key{}) {
+		o.TokenKey = secret.NewKey()
 	}
 	if o.Zone == nil {
 		o.Zone = time.LoadLocation

@@ -225,12 +225,13 @@ var (
 	selectSequences = store.SQL(`SELECT id, sequence FROM jobs WHERE id IN (?*)`)
 )
 
-// orphaned is true of a running job whose process does not live.
-const orphaned = `state = 'RUNNING' AND process_id NOT IN (SELECT id FROM processes WHERE lease_until >= {now})`
+// orphaned is true of a running job whose process does not live; one that is held by none has a worker outside.
+const orphaned = `state = 'RUNNING' AND process_id IS NOT NULL AND process_id NOT IN (SELECT id FROM processes WHERE lease_until >= {now})`
 
 // vitalsOf returns the statement that tells the sweeper all it needs to know: the clock, when the next
 // job is due, the next lease ends and the next job expires, when the next of our schedules is due, whether
-// a limit has refused a job, and when each lane's oldest was pushed.
+// a limit has refused a job, when the next worker outside has been silent for too long, and when each
+// lane's oldest was pushed.
 func vitalsOf(lanes []laneOf, ours string) *store.Query {
 	text := `SELECT {now},
 		(SELECT min(run_at) FROM jobs WHERE state IN ('SCHEDULED', 'RETRYING')),
@@ -240,7 +241,8 @@ func vitalsOf(lanes []laneOf, ours string) *store.Query {
 		(SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL AND ` + ours + `),
 		(SELECT count(*) FROM schedules WHERE ` + released + ` AND ` + ours + `),
 		(SELECT count(*) FROM (` + stalled + `) AS stalled),
-		(SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ` + refusedJob + ` LIMIT 1) AS refused)`
+		(SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ` + refusedJob + ` LIMIT 1) AS refused),
+		(` + nextSilent + `)`
 	for _, l := range lanes {
 		text += fmt.Sprintf(`,
 		(SELECT min(pushed_at) FROM jobs WHERE state = 'QUEUED' AND pushed_at > 0 AND queue = %s AND priority = %d)`,

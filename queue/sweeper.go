@@ -19,6 +19,7 @@ type vitals struct {
 	held                    int64   // schedules that may start the job that they held back
 	stalled                 int64   // workflows of whose steps there is something to note
 	refused                 int64   // whether there are jobs that a limit has refused, 0 or 1
+	silent                  int64   // when an attempt outside is to be ended
 	pushed                  []int64 // by lane: when its oldest job was pushed
 }
 
@@ -49,7 +50,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 
 func (q *Queue) look(ctx context.Context) (vitals, error) {
 	return store.One(ctx, q.db, q.vitals, func(scan store.Scan) (vitals, error) {
-		moments := make([]*int64, 9+len(q.lanes))
+		moments := make([]*int64, 10+len(q.lanes))
 		into := make([]any, len(moments))
 		for i := range moments {
 			into[i] = &moments[i]
@@ -65,7 +66,7 @@ func (q *Queue) look(ctx context.Context) (vitals, error) {
 		}
 		return vitals{
 			now: known[0], due: known[1], lease: known[2], expiry: known[3], orphans: known[4],
-			fire: known[5], held: known[6], stalled: known[7], refused: known[8], pushed: known[9:],
+			fire: known[5], held: known[6], stalled: known[7], refused: known[8], silent: known[9], pushed: known[10:],
 		}, nil
 	})
 }
@@ -76,7 +77,7 @@ func (q *Queue) untilNext(v vitals) time.Duration {
 	if q.more { // what was pushed again were not all
 		q.more, wait = false, min(wait, 20*time.Millisecond)
 	}
-	for _, moment := range []int64{v.due, v.fire, v.lease} {
+	for _, moment := range []int64{v.due, v.fire, v.lease, v.silent} {
 		if moment > v.now {
 			wait = min(wait, time.Duration(moment-v.now)*time.Microsecond+time.Millisecond)
 		} else if moment > 0 { // there may be more than one batch of them
@@ -116,6 +117,11 @@ func (q *Queue) tidy(ctx context.Context, v vitals) error {
 	}
 	if v.stalled > 0 {
 		if err := q.goOnStalled(ctx); err != nil {
+			return err
+		}
+	}
+	if v.silent > 0 && v.silent <= v.now {
+		if err := q.collect(ctx); err != nil {
 			return err
 		}
 	}

@@ -226,7 +226,7 @@ func (q *Queue) do(ctx context.Context, job *Job) {
 	}
 	// What became of the job is written whatever has ended its context.
 	q.finish(context.WithoutCancel(ctx), context.Cause(ctx), run, ended)
-	if !errors.Is(ended.err, errHeld) { // it goes on
+	if !errors.Is(ended.err, errHeld) && !errors.Is(ended.err, ErrOutside) { // it goes on
 		q.metrics.ran(job, time.Since(began), ended.err)
 		q.flows.count(job.Queue, ended.flow())
 	}
@@ -285,6 +285,10 @@ func (q *Queue) logEnding(ctx context.Context, job *Job, state State, err error)
 	attrs := []any{"job", job.ID, "kind", job.Kind, "attempt", job.Attempt, "state", state}
 	if errors.Is(err, errHeld) {
 		q.options.Logger.DebugContext(ctx, "job goes on by its steps", attrs...)
+		return
+	}
+	if errors.Is(err, ErrOutside) {
+		q.options.Logger.InfoContext(ctx, "job goes on outside", attrs...)
 		return
 	}
 	if err != nil {

@@ -37,6 +37,7 @@ const (
 	EmailNotVerified      Code = "EMAIL_NOT_VERIFIED"
 	PasswordResetRequired Code = "PASSWORD_RESET_REQUIRED"
 	QuotaExceeded         Code = "QUOTA_EXCEEDED"
+	AttemptOver           Code = "ATTEMPT_OVER"
 )
 
 // Codes of sign-in through a provider, and of the identities that it makes. A person can mend them or

@@ -18,6 +18,7 @@ type Scope string
 // The scopes.
 const (
 	RunJobs     Scope = "jobs:run"        // start one's own jobs, see and manage them
+	WorkJobs    Scope = "jobs:work"       // report on one's own jobs and end them, for the worker outside that has them
 	ReadJobs    Scope = "jobs:read-all"   // see everybody's jobs
 	ManageJobs  Scope = "jobs:manage-all" // cancel, retry and delete them; pause queues
 	ReadAccount Scope = "account:read"    // see one's own sessions, keys and the like
@@ -29,14 +30,23 @@ const (
 
 // grants is the one table of who may do what.
 var grants = map[Role][]Scope{
-	User:      {RunJobs, ReadAccount},
-	Developer: {RunJobs, ReadAccount, Introspect},
-	Admin:     {RunJobs, ReadAccount, ReadJobs, ManageJobs, ReadUsers, ReadAudit, SendMail, Introspect},
+	User:      {RunJobs, WorkJobs, ReadAccount},
+	Developer: {RunJobs, WorkJobs, ReadAccount, Introspect},
+	Admin:     {RunJobs, WorkJobs, ReadAccount, ReadJobs, ManageJobs, ReadUsers, ReadAudit, SendMail, Introspect},
 }
 
 // own is the scope that whoever is limited needs for things of their own, where others need the key
 // of this table.
 var own = map[Scope]Scope{ReadJobs: RunJobs, ManageJobs: RunJobs, ReadUsers: ReadAccount, ReadAudit: ReadAccount}
+
+// within says which scope holds another: who is limited to the wider one may do what the narrower says.
+var within = map[Scope]Scope{WorkJobs: RunJobs}
+
+// holds reports whether one of scopes is scope or holds it.
+func holds(scopes []Scope, scope Scope) bool {
+	wider, narrow := within[scope]
+	return slices.Contains(scopes, scope) || narrow && slices.Contains(scopes, wider)
+}
 
 // impersonating is what an administrator may do who acts as somebody else.
 var impersonating = []Scope{RunJobs, ReadAccount}

@@ -81,7 +81,7 @@ func (v Viewer) May(scope Scope) bool {
 	switch {
 	case v.System:
 		return true
-	case v.Anonymous(), v.Limited() && !slices.Contains(v.Scopes, scope):
+	case v.Anonymous(), v.Limited() && !holds(v.Scopes, scope):
 		return false
 	}
 	return grantedBy(v.Roles, scope)
