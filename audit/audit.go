@@ -78,6 +78,7 @@ const (
 	APIKeyRevoked            Action = "apikey.revoked"
 	ServiceAccountCreated    Action = "service.created"
 	ServiceAccountRotated    Action = "service.rotated"
+	WebhookRotated           Action = "webhook.rotated"
 	ServiceAccountDeleted    Action = "service.deleted"
 	ClientGranted            Action = "client.granted" // an access token, for the client's secret
 	ClientRefused            Action = "client.refused"

@@ -60,6 +60,7 @@ var personal = map[Action]bool{
 	APIKeyRevoked:         true,
 	ServiceAccountCreated: true,
 	ServiceAccountRotated: true,
+	WebhookRotated:        true,
 	ServiceAccountDeleted: true,
 	AccountUnlocked:       true,
 	UserImpersonated:      true,

@@ -191,6 +191,7 @@ const (
 	ActionServiceCreated = "service.created"
 	ActionServiceRotated = "service.rotated"
 	ActionServiceDeleted = "service.deleted"
+	ActionWebhookRotated = "webhook.rotated"
 	ActionGranted        = "client.granted"
 	ActionGrantRefused   = "client.refused"
 )
@@ -258,6 +259,7 @@ type Sessions struct {
 	notices   Notices
 	o         Options
 	successor []byte // HMAC key that makes a refresh token's successor
+	webhooks  []byte // HMAC key that makes the secrets of webhooks
 	verified  *cache.Layer[token.OpaqueHash, verified]
 	records   *cache.Layer[viewer.SessionID, record]
 	load      func(context.Context, viewer.SessionID) (record, error) // loadRecord, made once
@@ -276,7 +278,11 @@ func New(db *store.DB, keys *Keys, root secret.Key, remote *cache.Remote, notice
 	if err != nil {
 		return nil, fmt.Errorf("make sessions: %w", err)
 	}
-	s := &Sessions{db: db, keys: keys, notices: notices, o: o, successor: successor, watchers: newWatchers()}
+	webhooks, err := hkdf.Key(sha256.New, root[:], nil, "gatehouse webhook secrets", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("make sessions: %w", err)
+	}
+	s := &Sessions{db: db, keys: keys, notices: notices, o: o, successor: successor, webhooks: webhooks, watchers: newWatchers()}
 	if s.verified, err = newVerified(o.Now); err != nil {
 		return nil, fmt.Errorf("make sessions: %w", err)
 	}

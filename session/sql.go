@@ -273,6 +273,14 @@ var (
 		p.status, p.roles, p.email_verified
 		FROM service_accounts a JOIN principals p ON p.user_id = a.owner_id WHERE a.id = ? AND a.revoked_at IS NULL`)
 
+	rotateWebhookSecret = store.SQL(`INSERT INTO webhook_secrets (owner_id, version, rotated_at, former_until) VALUES (?, 1, ?, ?)
+		ON CONFLICT (owner_id) DO UPDATE SET version = webhook_secrets.version + 1, rotated_at = excluded.rotated_at,
+			former_until = excluded.former_until
+		RETURNING version`)
+	selectWebhookSecret = store.SQL(`SELECT o.id, COALESCE(w.version, 0), COALESCE(w.former_until > CAST(? AS BIGINT), FALSE)
+		FROM (SELECT COALESCE((SELECT owner_id FROM service_accounts WHERE id = ?), CAST(? AS TEXT)) AS id) o
+		LEFT JOIN webhook_secrets w ON w.owner_id = o.id`)
+
 	selectKeysSince = store.SQL(`SELECT id FROM api_keys
 		WHERE owner_id = ? AND created_at >= ? AND revoked_at IS NULL ORDER BY id`)
 	selectServicesSince = store.SQL(`SELECT id FROM service_accounts
