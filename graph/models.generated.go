@@ -102,6 +102,26 @@ type AuditEventFilter struct {
 	To *time.Time `json:"to,omitempty"`
 }
 
+// A web address, and what to send it.
+type CallWebhookInput struct {
+	// Where to send it: an http or https address of at most 2048 characters that is a public one.
+	URL string `json:"url"`
+	// What to send, as the body; at most 512 KiB.
+	Payload json.RawMessage `json:"payload"`
+	// How long a worker outside may be silent before its attempt counts as lost, 5 to 86400 seconds. An attempt lasts a day at the most.
+	SilenceSeconds int `json:"silenceSeconds"`
+	// How to run the job.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What callWebhook did.
+type CallWebhookPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // What the mail says.
 type CancelAccountDeletionInput struct {
 	// The token of the link.
@@ -161,6 +181,26 @@ type ChangePasswordPayload struct {
 	// The account; null when refused.
 	User *account.User `json:"user,omitempty"`
 	// Why the change was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// How a worker outside ends a job.
+type CompleteJobInput struct {
+	// The job's id, as in webhook-id.
+	JobID string `json:"jobId"`
+	// What came in gatehouse-token.
+	Token string `json:"token"`
+	// What came out; the body of the job's result.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Why it could not be done.
+	Error *JobErrorInput `json:"error,omitempty"`
+}
+
+// What completeJob did.
+type CompleteJobPayload struct {
+	// The job; null when refused. It is RETRYING after an error that another attempt may mend.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
 
@@ -262,7 +302,7 @@ type ConfirmTotpPayload struct {
 type CreateAPIKeyInput struct {
 	// What it is for, 1 to 100 characters.
 	Name string `json:"name"`
-	// What it may do, at least one: jobs:run, account:read, schema:introspect, and for administrators jobs:read-all, jobs:manage-all, users:read, audit:read.
+	// What it may do, at least one: jobs:run, jobs:work (within jobs:run: only reportJobProgress and completeJob), account:read, schema:introspect, and for administrators jobs:read-all, jobs:manage-all, users:read, audit:read.
 	Scopes []string `json:"scopes"`
 	// When it ends; never when left out.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
@@ -794,6 +834,14 @@ type JobEdge struct {
 	Node *queue.Job `json:"node"`
 }
 
+// Why a worker outside could not do a job.
+type JobErrorInput struct {
+	// A sentence for the job's owner, 1 to 500 characters.
+	Message string `json:"message"`
+	// Whether another attempt may help.
+	Retry bool `json:"retry"`
+}
+
 // Which jobs. What is left out does not matter.
 type JobFilter struct {
 	// In one of these states.
@@ -1088,6 +1136,30 @@ type RemoveFactorPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// How far a worker outside has come.
+type ReportJobProgressInput struct {
+	// The job's id, as in webhook-id.
+	JobID string `json:"jobId"`
+	// What came in gatehouse-token.
+	Token string `json:"token"`
+	// How much is done, 0 or more, in a unit of the worker's.
+	Done int64 `json:"done"`
+	// How much there is in all; 0 when nobody knows.
+	Total int64 `json:"total"`
+	// What the worker is at, at most 60 characters.
+	Stage string `json:"stage"`
+	// A line for the log of the attempt, at most 2000 bytes; beyond 200 lines it takes no more.
+	Log *string `json:"log,omitempty"`
+}
+
+// What reportJobProgress did.
+type ReportJobProgressPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // The link's token.
 type ReportNotMeInput struct {
 	// The token of the link: good once, for 7 days.
@@ -1334,6 +1406,20 @@ type RotateServiceAccountSecretPayload struct {
 	ServiceAccount *session.ServiceAccount `json:"serviceAccount,omitempty"`
 	// The new client_secret, shown this once; null when refused.
 	ClientSecret *string `json:"clientSecret,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// How long the last secret still signs.
+type RotateWebhookSecretInput struct {
+	// For how many seconds webhooks are signed with the last secret too, 0 to 604800.
+	GraceSeconds int `json:"graceSeconds"`
+}
+
+// What rotateWebhookSecret did.
+type RotateWebhookSecretPayload struct {
+	// The secret, whsec_…, shown this once; null when refused.
+	Secret *string `json:"secret,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
@@ -1792,6 +1878,20 @@ type VerifyMfaPayload struct {
 	// Why the answer was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
+
+// How a web address has answered.
+type WebhookReport struct {
+	// The status of its answer; 202 when a worker outside has ended the job.
+	Status int `json:"status"`
+	// The JSON of its answer, or what the worker outside has brought; null when the answer was no JSON.
+	Body json.RawMessage `json:"body,omitempty"`
+	// How many attempts it took.
+	Attempts int `json:"attempts"`
+	// How long the last attempt took, in milliseconds.
+	DurationMs int64 `json:"durationMs"`
+}
+
+func (WebhookReport) IsJobResult() {}
 
 // What a workflow brought.
 type WorkflowReport struct {

@@ -1477,6 +1477,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 			return graphql.Null
 		}
 		return ec._WorkflowReport(ctx, sel, obj)
+	case WebhookReport:
+		return ec._WebhookReport(ctx, sel, &obj)
+	case *WebhookReport:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._WebhookReport(ctx, sel, obj)
 	case ImportSummary:
 		return ec._ImportSummary(ctx, sel, &obj)
 	case *ImportSummary:

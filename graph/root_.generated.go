@@ -651,6 +651,8 @@ enum UserErrorCode {
   PASSWORD_RESET_REQUIRED
   "The account has as much as it may have: wait, cancel or delete."
   QUOTA_EXCEEDED
+  "The attempt of the worker outside is over: the job was cancelled, has ended, or was given to another worker."
+  ATTEMPT_OVER
   "The token is not one of ours or was damaged."
   TOKEN_INVALID
   "The token has expired."
@@ -1820,7 +1822,7 @@ extend type Mutation {
 input CreateApiKeyInput {
   "What it is for, 1 to 100 characters."
   name: String!
-  "What it may do, at least one: jobs:run, account:read, schema:introspect, and for administrators jobs:read-all, jobs:manage-all, users:read, audit:read."
+  "What it may do, at least one: jobs:run, jobs:work (within jobs:run: only reportJobProgress and completeJob), account:read, schema:introspect, and for administrators jobs:read-all, jobs:manage-all, users:read, audit:read."
   scopes: [String!]!
   "When it ends; never when left out."
   expiresAt: Time
@@ -3266,6 +3268,8 @@ enum SecurityEventType {
   SERVICE_CREATED
   "A service account got a new secret."
   SERVICE_ROTATED
+  "The account's webhooks got a new secret."
+  WEBHOOK_ROTATED
   "A service account was deleted."
   SERVICE_DELETED
   "An administrator let the account sign in again at once."
@@ -3427,6 +3431,129 @@ type RevokeOtherSessionsPayload {
 type RevokeAllSessionsPayload {
   "The account, with the sessions that are left."
   user: User
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
+	{Name: "../schema/webhook.graphqls", Input: `extend type Mutation {
+  "Sends a signed POST to a web address in the background. A 2xx answer ends the job, with its JSON as the result; after a 202 a worker outside goes on with the job, reports with reportJobProgress and ends it with completeJob. 408, 425, 429, 5xx and no answer within 30 seconds are tried again, after Retry-After when the address says so; any other answer fails the job, a redirect too. The headers webhook-id (the job's id), webhook-timestamp and webhook-signature are those of Standard Webhooks, under the secret of rotateWebhookSecret; a receiver refuses timestamps more than five minutes off. gatehouse-attempt, gatehouse-token and gatehouse-silence-seconds are for a worker that answers 202."
+  callWebhook(
+    "The address, and what to send."
+    input: CallWebhookInput!
+  ): CallWebhookPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 600, seconds: 60)
+  "Says how far a worker outside has come with a job. It may then be silent for another while. ATTEMPT_OVER means that it is to stop."
+  reportJobProgress(
+    "Which job, and how far it has come."
+    input: ReportJobProgressInput!
+  ): ReportJobProgressPayload! @auth @hasScope(scope: "jobs:work") @rateLimit(max: 6000, seconds: 60)
+  "Ends a job that a worker outside has: with its result, or with why it could not be done."
+  completeJob(
+    "Which job, and exactly one of result and error."
+    input: CompleteJobInput!
+  ): CompleteJobPayload! @auth @hasScope(scope: "jobs:work") @rateLimit(max: 6000, seconds: 60)
+  "Gives the account's webhooks a new secret and shows it, once. The first call is how to get one."
+  rotateWebhookSecret(
+    "How long the last one still signs."
+    input: RotateWebhookSecretInput! = {}
+  ): RotateWebhookSecretPayload! @auth(aal: 2, maxAge: 600) @rateLimit(max: 60, seconds: 600)
+}
+
+"A web address, and what to send it."
+input CallWebhookInput {
+  "Where to send it: an http or https address of at most 2048 characters that is a public one."
+  url: String!
+  "What to send, as the body; at most 512 KiB."
+  payload: JSON!
+  "How long a worker outside may be silent before its attempt counts as lost, 5 to 86400 seconds. An attempt lasts a day at the most."
+  silenceSeconds: Int! = 300
+  "How to run the job."
+  options: JobOptions
+}
+
+"What callWebhook did."
+type CallWebhookPayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend union JobResult = WebhookReport
+
+"How a web address has answered."
+type WebhookReport {
+  "The status of its answer; 202 when a worker outside has ended the job."
+  status: Int!
+  "The JSON of its answer, or what the worker outside has brought; null when the answer was no JSON."
+  body: JSON
+  "How many attempts it took."
+  attempts: Int!
+  "How long the last attempt took, in milliseconds."
+  durationMs: Long!
+}
+
+"How far a worker outside has come."
+input ReportJobProgressInput {
+  "The job's id, as in webhook-id."
+  jobId: ID!
+  "What came in gatehouse-token."
+  token: String!
+  "How much is done, 0 or more, in a unit of the worker's."
+  done: Long!
+  "How much there is in all; 0 when nobody knows."
+  total: Long! = 0
+  "What the worker is at, at most 60 characters."
+  stage: String! = ""
+  "A line for the log of the attempt, at most 2000 bytes; beyond 200 lines it takes no more."
+  log: String
+}
+
+"What reportJobProgress did."
+type ReportJobProgressPayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"How a worker outside ends a job."
+input CompleteJobInput {
+  "The job's id, as in webhook-id."
+  jobId: ID!
+  "What came in gatehouse-token."
+  token: String!
+  "What came out; the body of the job's result."
+  result: JSON
+  "Why it could not be done."
+  error: JobErrorInput
+}
+
+"Why a worker outside could not do a job."
+input JobErrorInput {
+  "A sentence for the job's owner, 1 to 500 characters."
+  message: String!
+  "Whether another attempt may help."
+  retry: Boolean! = true
+}
+
+"What completeJob did."
+type CompleteJobPayload {
+  "The job; null when refused. It is RETRYING after an error that another attempt may mend."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+"How long the last secret still signs."
+input RotateWebhookSecretInput {
+  "For how many seconds webhooks are signed with the last secret too, 0 to 604800."
+  graceSeconds: Int! = 86400
+}
+
+"What rotateWebhookSecret did."
+type RotateWebhookSecretPayload {
+  "The secret, whsec_…, shown this once; null when refused."
+  secret: String
   "Why it was refused; empty on success."
   userErrors: [UserError!]!
 }
@@ -3672,6 +3799,16 @@ func (ec *executionContext) childFields_AuditEventEdge(ctx context.Context, fiel
 	return nil, fmt.Errorf("no field named %q was found under type AuditEventEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_CallWebhookPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_CallWebhookPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CallWebhookPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CallWebhookPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CancelAccountDeletionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "kept":
@@ -3714,6 +3851,16 @@ func (ec *executionContext) childFields_ChangePasswordPayload(ctx context.Contex
 		return ec.fieldContext_ChangePasswordPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChangePasswordPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CompleteJobPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_CompleteJobPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CompleteJobPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CompleteJobPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CompleteOAuthPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4520,6 +4667,16 @@ func (ec *executionContext) childFields_RemoveFactorPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type RemoveFactorPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ReportJobProgressPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_ReportJobProgressPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ReportJobProgressPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReportJobProgressPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ReportNotMePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "secured":
@@ -4704,6 +4861,16 @@ func (ec *executionContext) childFields_RotateServiceAccountSecretPayload(ctx co
 		return ec.fieldContext_RotateServiceAccountSecretPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RotateServiceAccountSecretPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RotateWebhookSecretPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "secret":
+		return ec.fieldContext_RotateWebhookSecretPayload_secret(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RotateWebhookSecretPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RotateWebhookSecretPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Schedule(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

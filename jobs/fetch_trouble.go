@@ -121,19 +121,24 @@ func statusTrouble(r *http.Response, now time.Time) error {
 	return t
 }
 
-// retryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 when there is neither, when it is past, and when it
-// is too far away.
+// retryAfter is the advice of a server that a job can follow while it has a worker; 0 when it is too far away.
 func retryAfter(text string, now time.Time) time.Duration {
-	var wait time.Duration
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		wait = at.Sub(now)
-	}
-	if wait < 0 || wait > maxAdvice {
+	wait := advice(text, now)
+	if wait > maxAdvice {
 		return 0
 	}
 	return wait
+}
+
+// advice reads seconds or a date (RFC 9110 §10.2.3); 0 when there is neither, and when it is past.
+func advice(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(seconds) * time.Second // 68 years where they are out of range
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
 }
 
 // maxTries is how often one attempt asks an address that tells when to come again.

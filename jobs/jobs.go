@@ -25,6 +25,8 @@ type Parts struct {
 	// Sections returns the parts of the copy of a person's data, each kept by another room; as Accounts.
 	Sections func() []Section
 
+	WebhookKeys WebhookKeys // nil: webhooks are not called
+
 	Vault   *vault.Vault // seals values anew; nil: there is no such kind
 	Answers *Answers     // of fetchUrls; nil: none is kept
 }
@@ -61,6 +63,9 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 		importsUsers(parts.Accounts),
 		exportsData(parts.Accounts, parts.Sections, o.Now),
 		queue.WorkflowKind.Define(),
+	}
+	if parts.WebhookKeys != nil {
+		kinds = append(kinds, callsWebhooks(fetch, parts.WebhookKeys, o.Now))
 	}
 	if parts.Vault != nil {
 		kinds = append(kinds, reencrypts(parts.Vault))

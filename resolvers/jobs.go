@@ -150,6 +150,12 @@ func resultOf(j *queue.Job, raw json.RawMessage) (graph.JobResult, error) {
 			return nil, fmt.Errorf("read result of %s: %w", kind, err)
 		}
 		return importSummary(s), nil
+	case jobs.Webhook.Name:
+		var w jobs.WebhookReport
+		if err := json.Unmarshal(raw, &w); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return webhookReport(w), nil
 	}
 	return nil, fmt.Errorf("the result of kind %q has no type in the schema", j.Kind)
 }

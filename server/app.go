@@ -30,6 +30,7 @@ import (
 	"gatehouse/internal/notify"
 	"gatehouse/internal/store"
 	"gatehouse/internal/telemetry"
+	"gatehouse/internal/viewer"
 	"gatehouse/jobs"
 	"gatehouse/login"
 	"gatehouse/queue"
@@ -342,14 +343,14 @@ func (a *app) openQueue(workers int) (err error) {
 	kinds := jobs.Kinds(jobs.Parts{
 		Ring: a.secrets.ring, Post: a.post, Vault: a.secrets.vault, Answers: answers,
 		Accounts: func() *account.Accounts { return a.accounts },
-		Sections: a.exportSections,
+		Sections: a.exportSections, WebhookKeys: a.webhookKeys,
 	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch, ImageMemory: s.ImageMemoryBytes})
 	if err := keep(kinds, s.Retention); err != nil {
 		return err
 	}
 	a.queue, err = queue.New(a.db, wire, a.bus, a.files, kinds, queue.Options{
 		Workers: workers, Queues: s.Queues, Shutdown: s.ShutdownTimeout, Logger: a.logger,
-		OwnerRunning: s.OwnerRunning, Quota: queue.Quota{Open: s.OwnerOpenJobs, Stored: s.OwnerStoredBytes},
+		OwnerRunning: s.OwnerRunning, Quota: queue.Quota{Open: s.OwnerOpenJobs, Stored: s.OwnerStoredBytes}, TokenKey: a.secrets.outside,
 	})
 	return err
 }
@@ -364,6 +365,16 @@ func keep(kinds []queue.Definition, retention map[string]time.Duration) error {
 		kinds[i].Retention = retention[name]
 	}
 	return nil
+}
+
+// webhookKeys returns what the webhooks of owner are signed with.
+func (a *app) webhookKeys(ctx context.Context, owner viewer.UserID) ([][]byte, error) {
+	secrets, err := a.sessions.WebhookSecrets(ctx, owner)
+	keys := make([][]byte, len(secrets))
+	for i := range secrets {
+		keys[i] = secrets[i][:]
+	}
+	return keys, err
 }
 
 // exportSections is what the copy of a person's data consists of.

@@ -25,6 +25,8 @@ type secrets struct {
 	index  secret.Key      // the index of addresses
 	tokens secret.Key      // successors of refresh tokens
 	links  []byte          // signatures of links to artifacts
+
+	outside secret.Key // tokens of workers outside
 }
 
 // addressIndex is the key that accounts are found by.
@@ -66,6 +68,7 @@ func openSecrets(ctx context.Context, db *store.DB, roots []secret.Key) (s secre
 	s.index, s.tokens = key(addressIndex), key("refresh tokens")
 	links := key("artifact links")
 	s.links = links[:]
+	s.outside = key("outside workers")
 	if errors.Is(err, secret.ErrUnknownKey) {
 		return s, fmt.Errorf("the secret key is not the one that this database was sealed with; name that one in secret-key-older: %w", err)
 	}
