@@ -5513,12 +5513,12 @@ func (ec *executionContext) _Mutation_retryJobs(ctx context.Context, field graph
 				return ec.Directives.HasScope(ctx, nil, directive1, scope)
 			}
 			directive3 := func(ctx context.Context) (any, error) {
-				max, err := ec.unmarshalNInt2int(ctx, 60)
+				max, err := ec.unmarshalNInt2int(ctx, 10)
 				if err != nil {
 					var zeroVal *RetryJobsPayload
 					return zeroVal, err
 				}
-				seconds, err := ec.unmarshalNInt2int(ctx, 60)
+				seconds, err := ec.unmarshalNInt2int(ctx, 600)
 				if err != nil {
 					var zeroVal *RetryJobsPayload
 					return zeroVal, err

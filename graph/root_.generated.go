@@ -2843,7 +2843,7 @@ extend type Mutation {
   retryJobs(
     "Which jobs."
     input: RetryJobsInput!
-  ): RetryJobsPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 60)
+  ): RetryJobsPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 10, seconds: 600)
   "Lets no further job of a kind begin, on any server."
   pauseKind(
     "Which kind."
