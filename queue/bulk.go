@@ -128,9 +128,12 @@ func (q *Queue) cancelBatch(ctx context.Context, found []*Excerpt) (int, error) 
 		return 0, fmt.Errorf("cancel jobs: %w", err)
 	}
 	for _, j := range running {
-		if j.Kind == WorkflowKind.Name {
+		switch {
+		case j.Kind == WorkflowKind.Name:
 			q.goOn(ctx, j.ID)
-		} else {
+		case j.Process == "": // a worker outside has it
+			q.sweepNow()
+		default:
 			q.tellOfCancel(ctx, j.ID)
 		}
 	}
