@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"gatehouse/internal/store"
 )
@@ -50,4 +51,39 @@ func scanEntry(scan store.Scan) (e Entry, err error) {
 		return e, fmt.Errorf("read details of event %s: %w", e.ID, err)
 	}
 	return e, nil
+}
+
+// activityQueries read what happened in a period.
+type activityQueries struct{ days, actions, newest *store.Query }
+
+var (
+	activityOfSubject = activityWhere(`subject = ? AND action IN (` + personalList() + `) AND `)
+	activityOfAll     = activityWhere(``)
+)
+
+// activityWhere returns the queries for the events of which whose holds.
+func activityWhere(whose string) activityQueries {
+	const (
+		attempt = `action IN ('login.refused', 'challenge.refused', 'client.refused')`
+		lockout = `(action IN ('session.suspended', 'account.disabled')
+			OR ` + attempt + ` AND details LIKE '%"reason":"RATE_LIMITED"%')`
+		counts = `count(*), count(CASE WHEN action = 'login.succeeded' THEN 1 END),
+			count(CASE WHEN ` + attempt + ` AND NOT ` + lockout + ` THEN 1 END),
+			count(CASE WHEN ` + lockout + ` THEN 1 END),
+			count(CASE WHEN action IN ('account.registered', 'account.imported') AND outcome = 'SUCCEEDED' THEN 1 END)`
+	)
+	in := ` FROM audit_events WHERE ` + whose + `at >= ? AND at < ? `
+	return activityQueries{
+		days: store.SQL(`SELECT at / 86400000000, ` + counts + in + `GROUP BY 1 ORDER BY 1`),
+		actions: store.SQL(`SELECT action, outcome, count(*), max(at), count(*) OVER ()` + in +
+			`GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?`),
+		newest: store.SQL(`SELECT ` + columns + in + `ORDER BY id DESC LIMIT ?`),
+	}
+}
+
+func scanDayActivity(scan store.Scan) (d DayActivity, err error) {
+	var day int64
+	err = scan(&day, &d.Events, &d.SignIns, &d.Refusals, &d.Lockouts, &d.Registered)
+	d.Day = time.Unix(day*24*60*60, 0).UTC()
+	return d, err
 }

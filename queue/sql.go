@@ -490,3 +490,57 @@ func count(f Filter) (*store.Query, []any) {
 	where, args := f.where()
 	return store.Passing("SELECT count(*) FROM jobs WHERE " + where), args
 }
+
+// whole days since 1970 in UTC, of a moment in microseconds.
+const dayOfCreation = `created_at / 86400000000`
+
+// tally counts rows by what became of them, in the order of [Tally].
+const tally = `count(*), count(CASE WHEN state = 'SUCCEEDED' THEN 1 END),
+	count(CASE WHEN state = 'FAILED' THEN 1 END), count(CASE WHEN state = 'CANCELLED' THEN 1 END)`
+
+// activityQueries read what became of the jobs of a period. The last column of the three that are cut off is how
+// many rows there are in all.
+type activityQueries struct{ days, kinds, failures, owners *store.Query }
+
+var (
+	activityOfOwner = activityWhere(`owner_id = ? AND `)
+	activityOfAll   = activityWhere(``)
+)
+
+// activityWhere returns the queries for the jobs of which whose holds, made in a period.
+func activityWhere(whose string) activityQueries {
+	const ran = `CASE WHEN state = 'SUCCEEDED' THEN finished_at - started_at END`
+	in := ` FROM jobs WHERE ` + whose + `created_at >= ? AND created_at < ? `
+	return activityQueries{
+		days: store.SQL(`SELECT ` + dayOfCreation + `, ` + tally + in + `GROUP BY 1 ORDER BY 1`),
+		kinds: store.SQL(`SELECT kind, ` + tally + `, CAST(COALESCE(avg(` + ran + `), 0) AS BIGINT), COALESCE(max(` + ran + `), 0), count(*) OVER ()` +
+			in + `GROUP BY kind ORDER BY 2 DESC, kind LIMIT ?`),
+		failures: store.SQL(`SELECT kind, COALESCE(error_code, ''), count(*), max(finished_at), count(*) OVER ()` +
+			in + `AND state = 'FAILED' GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?`),
+		owners: store.SQL(`SELECT owner_id, ` + tally + `, count(*) OVER ()` + in + `GROUP BY owner_id ORDER BY 2 DESC, owner_id LIMIT ?`),
+	}
+}
+
+func (t *Tally) into() []any { return []any{&t.Jobs, &t.Succeeded, &t.Failed, &t.Cancelled} }
+
+func scanDayActivity(scan store.Scan) (d DayActivity, err error) {
+	var day int64
+	err = scan(append([]any{&day}, d.Tally.into()...)...)
+	d.Day = time.Unix(day*24*60*60, 0).UTC()
+	return d, err
+}
+
+func scanKindActivity(scan store.Scan, k *KindActivity, all *int) error {
+	var mean, longest int64
+	err := scan(append(append([]any{&k.Kind}, k.Tally.into()...), &mean, &longest, all)...)
+	k.Mean, k.Longest = time.Duration(mean)*time.Microsecond, time.Duration(longest)*time.Microsecond
+	return err
+}
+
+func scanFailureActivity(scan store.Scan, f *FailureActivity, all *int) error {
+	return scan(&f.Kind, &f.Code, &f.Times, store.Time(&f.Last), all)
+}
+
+func scanOwnerActivity(scan store.Scan, o *OwnerActivity, all *int) error {
+	return scan(append(append([]any{(*string)(&o.Owner)}, o.Tally.into()...), all)...)
+}
