@@ -93,6 +93,7 @@ type MutationResolver interface {
 	RetryJobs(ctx context.Context, input RetryJobsInput) (*RetryJobsPayload, error)
 	PauseKind(ctx context.Context, input PauseKindInput) (*PauseKindPayload, error)
 	ResumeKind(ctx context.Context, input ResumeKindInput) (*ResumeKindPayload, error)
+	GenerateReport(ctx context.Context, input GenerateReportInput) (*GenerateReportPayload, error)
 	CreateSchedule(ctx context.Context, input CreateScheduleInput) (*CreateSchedulePayload, error)
 	UpdateSchedule(ctx context.Context, input UpdateScheduleInput) (*UpdateSchedulePayload, error)
 	DeleteSchedule(ctx context.Context, input DeleteScheduleInput) (*DeleteSchedulePayload, error)
@@ -555,6 +556,20 @@ func (ec *executionContext) field_Mutation_finishPasskeyRegistration_args(ctx co
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (FinishPasskeyRegistrationInput, error) {
 			return ec.unmarshalNFinishPasskeyRegistrationInput2gatehouseᚋgraphᚐFinishPasskeyRegistrationInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_generateReport_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (GenerateReportInput, error) {
+			return ec.unmarshalNGenerateReportInput2gatehouseᚋgraphᚐGenerateReportInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -5722,6 +5737,102 @@ func (ec *executionContext) fieldContext_Mutation_resumeKind(ctx context.Context
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_generateReport(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_generateReport(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().GenerateReport(ctx, fc.Args["input"].(GenerateReportInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				aal, err := ec.unmarshalOInt2ᚖint(ctx, 1)
+				if err != nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, err
+				}
+				verified, err := ec.unmarshalOBoolean2ᚖbool(ctx, false)
+				if err != nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Auth == nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, errors.New("directive auth is not implemented")
+				}
+				return ec.Directives.Auth(ctx, nil, directive0, aal, nil, verified)
+			}
+			directive2 := func(ctx context.Context) (any, error) {
+				scope, err := ec.unmarshalNString2string(ctx, "jobs:run")
+				if err != nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, err
+				}
+				if ec.Directives.HasScope == nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, errors.New("directive hasScope is not implemented")
+				}
+				return ec.Directives.HasScope(ctx, nil, directive1, scope)
+			}
+			directive3 := func(ctx context.Context) (any, error) {
+				max, err := ec.unmarshalNInt2int(ctx, 60)
+				if err != nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, err
+				}
+				seconds, err := ec.unmarshalNInt2int(ctx, 600)
+				if err != nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, err
+				}
+				if ec.Directives.RateLimit == nil {
+					var zeroVal *GenerateReportPayload
+					return zeroVal, errors.New("directive rateLimit is not implemented")
+				}
+				return ec.Directives.RateLimit(ctx, nil, directive2, max, seconds)
+			}
+
+			next = directive3
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *GenerateReportPayload) graphql.Marshaler {
+			return ec.marshalNGenerateReportPayload2ᚖgatehouseᚋgraphᚐGenerateReportPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_generateReport(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_GenerateReportPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_generateReport_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Mutation_createSchedule(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -8434,6 +8545,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "resumeKind":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_resumeKind(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "generateReport":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_generateReport(ctx, field)
 			})
 			if out.Values[i] == graphql.Null {
 				out.Invalids++

@@ -13,6 +13,7 @@ import (
 	"gatehouse/internal/viewer"
 	"gatehouse/jobs"
 	"gatehouse/jobs/imaging"
+	"gatehouse/jobs/report"
 	"gatehouse/queue"
 	"gatehouse/session"
 	"io"
@@ -712,6 +713,32 @@ type FinishPasskeyRegistrationPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// What a report shall tell of: from and to, or days.
+type GenerateReportInput struct {
+	// What it tells of.
+	Kind jobs.ReportSubject `json:"kind"`
+	// Of whom. A schedule or a step of a workflow says it by its kind: generateReport for OWN, generateDeploymentReport for ALL.
+	Scope jobs.ReportScope `json:"scope"`
+	// When the period begins.
+	From *time.Time `json:"from,omitempty"`
+	// When the period ends: the first moment that is not in it, at most 366 days after from.
+	To *time.Time `json:"to,omitempty"`
+	// In place of from and to: how many of the last whole days, in UTC and without the one on which the job runs; 1 to 366.
+	Days *int `json:"days,omitempty"`
+	// The size of the pages.
+	Paper report.Paper `json:"paper"`
+	// How to run the job.
+	Options *JobOptions `json:"options,omitempty"`
+}
+
+// What generateReport did.
+type GenerateReportPayload struct {
+	// The job; null when refused.
+	Job *queue.Job `json:"job,omitempty"`
+	// Why it was refused; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // What an image file was.
 type ImageOriginal struct {
 	// The format, by the file's content.
@@ -1136,6 +1163,22 @@ type RemoveFactorPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// A report that was written.
+type ReportFile struct {
+	// The PDF; null once that has been deleted.
+	Artifact *Artifact `json:"artifact,omitempty"`
+	// How many pages it has.
+	Pages int `json:"pages"`
+	// How many rows its tables have.
+	Rows int64 `json:"rows"`
+	// Of which time it tells.
+	Period *ReportPeriod `json:"period"`
+	// The job that has made it.
+	Job queue.ID `json:"-"`
+}
+
+func (ReportFile) IsJobResult() {}
+
 // How far a worker outside has come.
 type ReportJobProgressInput struct {
 	// The job's id, as in webhook-id.
@@ -1172,6 +1215,14 @@ type ReportNotMePayload struct {
 	Secured *bool `json:"secured,omitempty"`
 	// Why it was refused; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
+}
+
+// The time of which a report tells.
+type ReportPeriod struct {
+	// When it begins.
+	From time.Time `json:"from"`
+	// When it ends: the first moment that is not in it.
+	To time.Time `json:"to"`
 }
 
 // What requestDataExport did.

@@ -1484,6 +1484,13 @@ func (ec *executionContext) _JobResult(ctx context.Context, sel ast.SelectionSet
 			return graphql.Null
 		}
 		return ec._WebhookReport(ctx, sel, obj)
+	case ReportFile:
+		return ec._ReportFile(ctx, sel, &obj)
+	case *ReportFile:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._ReportFile(ctx, sel, obj)
 	case ImportSummary:
 		return ec._ImportSummary(ctx, sel, &obj)
 	case *ImportSummary:

@@ -30,6 +30,7 @@ type ResolverRoot interface {
 	Job() JobResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
+	ReportFile() ReportFileResolver
 	Schedule() ScheduleResolver
 	SecurityEvent() SecurityEventResolver
 	Session() SessionResolver
@@ -2916,6 +2917,86 @@ type ResumeKindPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../schema/report.graphqls", Input: `extend type Mutation {
+  "Writes a PDF in the background that tells of a period: key figures, a chart of its days, tables with totals. It is in the language of the caller's account where that is English, German or Spanish, and else in English. A credential needs the scope account:read for it, and for the whole deployment audit:read, jobs:read-all and users:read."
+  generateReport(
+    "What to tell of."
+    input: GenerateReportInput!
+  ): GenerateReportPayload! @auth @hasScope(scope: "jobs:run") @rateLimit(max: 60, seconds: 600)
+}
+
+"What a report shall tell of: from and to, or days."
+input GenerateReportInput {
+  "What it tells of."
+  kind: ReportKind!
+  "Of whom. A schedule or a step of a workflow says it by its kind: generateReport for OWN, generateDeploymentReport for ALL."
+  scope: ReportScope! = OWN
+  "When the period begins."
+  from: Time
+  "When the period ends: the first moment that is not in it, at most 366 days after from."
+  to: Time
+  "In place of from and to: how many of the last whole days, in UTC and without the one on which the job runs; 1 to 366."
+  days: Int
+  "The size of the pages."
+  paper: ReportPaper! = A4
+  "How to run the job."
+  options: JobOptions
+}
+
+"What a report tells of."
+enum ReportKind {
+  "Jobs that were made in the period and are still kept, by state, kind, day and failure; of the whole deployment by account too."
+  JOB_ACTIVITY
+  "Sign-ins and other security events of one's own account; of the whole deployment new accounts, sign-ins, refusals and lockouts, without whose they are."
+  ACCOUNT_ACTIVITY
+}
+
+"Of whom a report tells."
+enum ReportScope {
+  "Of the caller."
+  OWN
+  "Of the whole deployment; FORBIDDEN to all but administrators."
+  ALL
+}
+
+"The size of a report's pages."
+enum ReportPaper {
+  "210 by 297 mm."
+  A4
+  "8.5 by 11 inches."
+  LETTER
+}
+
+"What generateReport did."
+type GenerateReportPayload {
+  "The job; null when refused."
+  job: Job
+  "Why it was refused; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend union JobResult = ReportFile
+
+"A report that was written."
+type ReportFile {
+  "The PDF; null once that has been deleted."
+  artifact: Artifact
+  "How many pages it has."
+  pages: Int!
+  "How many rows its tables have."
+  rows: Long!
+  "Of which time it tells."
+  period: ReportPeriod!
+}
+
+"The time of which a report tells."
+type ReportPeriod {
+  "When it begins."
+  from: Time!
+  "When it ends: the first moment that is not in it."
+  to: Time!
+}
+`, BuiltIn: false},
 	{Name: "../schema/schedule.graphqls", Input: `"What becomes of moments that were missed: no server was there for more than a minute."
 enum ScheduleCatchUp {
   "They are passed over."
@@ -4203,6 +4284,16 @@ func (ec *executionContext) childFields_FinishPasskeyRegistrationPayload(ctx con
 	return nil, fmt.Errorf("no field named %q was found under type FinishPasskeyRegistrationPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_GenerateReportPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "job":
+		return ec.fieldContext_GenerateReportPayload_job(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_GenerateReportPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type GenerateReportPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Identity(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -4685,6 +4776,16 @@ func (ec *executionContext) childFields_ReportNotMePayload(ctx context.Context, 
 		return ec.fieldContext_ReportNotMePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ReportNotMePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ReportPeriod(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "from":
+		return ec.fieldContext_ReportPeriod_from(ctx, field)
+	case "to":
+		return ec.fieldContext_ReportPeriod_to(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReportPeriod", field.Name)
 }
 
 func (ec *executionContext) childFields_RequestDataExportPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -6,9 +6,11 @@
 package jobs
 
 import (
+	"cmp"
 	"time"
 
 	"gatehouse/account"
+	"gatehouse/audit"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
 	"gatehouse/queue"
@@ -26,6 +28,8 @@ type Parts struct {
 	Sections func() []Section
 
 	WebhookKeys WebhookKeys // nil: webhooks are not called
+	// Audit returns what reports tell of accounts; as Accounts.
+	Audit func() *audit.Log
 
 	Vault   *vault.Vault // seals values anew; nil: there is no such kind
 	Answers *Answers     // of fetchUrls; nil: none is kept
@@ -37,6 +41,7 @@ type Options struct {
 	AllowPrivate bool
 	// ImageMemory is how many bytes all images that are worked on at once take together; 0: 768 MiB.
 	ImageMemory int64
+	Product     string           // what reports call the deployment; "": Gatehouse
 	Now         func() time.Time // nil: time.Now
 }
 
@@ -47,6 +52,9 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 	}
 	if parts.Accounts == nil {
 		parts.Accounts = func() *account.Accounts { return nil }
+	}
+	if parts.Audit == nil {
+		parts.Audit = func() *audit.Log { return nil }
 	}
 	if parts.Sections == nil {
 		parts.Sections = func() []Section { return nil }
@@ -67,6 +75,7 @@ func Kinds(parts Parts, o Options) []queue.Definition {
 	if parts.WebhookKeys != nil {
 		kinds = append(kinds, callsWebhooks(fetch, parts.WebhookKeys, o.Now))
 	}
+	kinds = append(kinds, reports(&reporter{parts.Accounts, parts.Audit, cmp.Or(o.Product, "Gatehouse"), o.Now})...)
 	if parts.Vault != nil {
 		kinds = append(kinds, reencrypts(parts.Vault))
 	}

@@ -138,6 +138,12 @@ func resultOf(j *queue.Job, raw json.RawMessage) (graph.JobResult, error) {
 			return nil, fmt.Errorf("read result of %s: %w", kind, err)
 		}
 		return imageSet(j.ID, s), nil
+	case jobs.Report.Name, jobs.DeploymentReport.Name:
+		var f jobs.ReportFile
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return nil, fmt.Errorf("read result of %s: %w", kind, err)
+		}
+		return &graph.ReportFile{Job: j.ID, Pages: f.Pages, Rows: int64(f.Rows), Period: &graph.ReportPeriod{From: f.From, To: f.To}}, nil
 	case queue.WorkflowKind.Name:
 		var r queue.WorkflowReport
 		if err := json.Unmarshal(raw, &r); err != nil {

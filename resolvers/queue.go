@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/page"
 	"gatehouse/internal/store"
 	"gatehouse/internal/viewer"
+	"gatehouse/jobs"
 	"gatehouse/queue"
 )
 
@@ -144,7 +145,7 @@ func present(user account.User, err error) (*account.User, error) {
 }
 
 // personal refuses what a job holds of persons to whoever may see the job and not their accounts: a copy of
-// its owner's data, whom its owner has written to, a list of accounts.
+// its owner's data, whom its owner has written to, a list of accounts, a report.
 func personal(ctx context.Context, j *queue.Job) error {
 	by := viewer.From(ctx)
 	switch {
@@ -153,7 +154,7 @@ func personal(ctx context.Context, j *queue.Job) error {
 	case j.Kind == account.ImportUsers && !by.May(viewer.ReadUsers), j.Kind == account.SendEmail && by.User != j.Owner && !by.May(viewer.ReadUsers):
 		return fault.Denied("This takes the scope users:read.")
 	}
-	return nil
+	return jobs.MayReadReport(by, j)
 }
 
 func (r *jobResolver) Artifacts(ctx context.Context, obj *queue.Job) ([]*graph.Artifact, error) {

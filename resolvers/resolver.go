@@ -48,6 +48,7 @@ type (
 	sessionTokensResolver  struct{ *Resolver }
 	jobResolver            struct{ *Resolver }
 	imageVariantResolver   struct{ *Resolver }
+	reportFileResolver     struct{ *Resolver }
 	fetchResultResolver    struct{ *Resolver }
 	downloadedFileResolver struct{ *Resolver }
 	workflowStepResolver   struct{ *Resolver }

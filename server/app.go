@@ -343,8 +343,9 @@ func (a *app) openQueue(workers int) (err error) {
 	kinds := jobs.Kinds(jobs.Parts{
 		Ring: a.secrets.ring, Post: a.post, Vault: a.secrets.vault, Answers: answers,
 		Accounts: func() *account.Accounts { return a.accounts },
+		Audit:    func() *audit.Log { return a.audit },
 		Sections: a.exportSections, WebhookKeys: a.webhookKeys,
-	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch, ImageMemory: s.ImageMemoryBytes})
+	}, jobs.Options{AllowPrivate: s.AllowPrivateFetch, ImageMemory: s.ImageMemoryBytes, Product: s.Product})
 	if err := keep(kinds, s.Retention); err != nil {
 		return err
 	}

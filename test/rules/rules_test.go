@@ -43,7 +43,7 @@ var knowsGraphQL = []string{"server", "resolvers", "graph", "internal/marshal", 
 // pure are the rooms without SQL and Redis, with the clock passed in.
 var pure = []string{
 	"account/password", "account/totp", "account/recovery", "account/otc", "account/passkey", "login/oauth",
-	"session/token", "session/agent", "jobs/csvprofile", "jobs/imaging", "jobs/webhook", "queue/cron", "server/guard",
+	"session/token", "session/agent", "jobs/csvprofile", "jobs/imaging", "jobs/report", "jobs/webhook", "queue/cron", "server/guard",
 }
 
 const module = "gatehouse/"
