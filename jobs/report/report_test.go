@@ -5,7 +5,6 @@ import (
 	"compress/zlib"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -277,17 +276,5 @@ func TestTheAxisReachesTheHighestBar(t *testing.T) {
 		if got := stepOf(most); got != want {
 			t.Errorf("up to %d: steps of %d, want %d", most, got, want)
 		}
-	}
-}
-
-// TestWriteSample writes a report to look at: REPORT_SAMPLE names the file.
-func TestWriteSample(t *testing.T) {
-	path := os.Getenv("REPORT_SAMPLE")
-	if path == "" {
-		t.Skip("set REPORT_SAMPLE to the file to write")
-	}
-	file, _ := written(t, sample(t, "de", A4, 70))
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
