@@ -165,9 +165,7 @@ func (q *Queue) retryBatch(ctx context.Context, found []*Excerpt) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("retry jobs: %w", err)
 	}
-	for _, key := range keys {
-		q.removeBlob(ctx, key)
-	}
+	q.removeBlobs(ctx, keys...)
 	return len(jobs), nil
 }
 

@@ -121,9 +121,7 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 	}
 	if err == nil {
 		q.slotFreed(ctx, run.Job)
-		for _, key := range settled {
-			q.removeBlob(ctx, key)
-		}
+		q.removeBlobs(ctx, settled...)
 	}
 	return Succeeded, err
 }
@@ -192,15 +190,23 @@ func addFileTx(ctx context.Context, tx *store.Tx, job *Job, role Role, o blob.Ob
 
 // forget removes files that no row knows.
 func (q *Queue) forget(ctx context.Context, files []made) {
-	for _, f := range files {
-		q.removeBlob(ctx, f.object.Key)
+	keys := make([]blob.Key, len(files))
+	for i, f := range files {
+		keys[i] = f.object.Key
 	}
+	q.removeBlobs(ctx, keys...)
 }
 
-func (q *Queue) removeBlob(ctx context.Context, key blob.Key) {
-	if err := q.files.Delete(ctx, key); err != nil { // the sweep of the blob store finds it
-		q.options.Logger.WarnContext(ctx, "a file was not deleted", "error", err)
+// removeBlobs deletes files that no row knows any more, and reports whether it did. It ends at the first error, since
+// each would wait for a store that hangs; the sweep of the blob store finds the rest.
+func (q *Queue) removeBlobs(ctx context.Context, keys ...blob.Key) bool {
+	for _, key := range keys {
+		if err := q.files.Delete(ctx, key); err != nil {
+			q.options.Logger.WarnContext(ctx, "files were not deleted", "error", err)
+			return false
+		}
 	}
+	return true
 }
 
 func (q *Queue) putResult(ctx context.Context, result []byte) (blob.Object, error) {

@@ -50,7 +50,7 @@ func (r *Run) Keep(ctx context.Context, name string, note any, m *Making) (Kept,
 	}
 	if err := r.writeKept(ctx, k); err != nil {
 		if k.File != nil {
-			r.queue.removeBlob(context.WithoutCancel(ctx), k.File.Key)
+			r.queue.removeBlobs(context.WithoutCancel(ctx), k.File.Key)
 		}
 		return Kept{}, fmt.Errorf("keep %s: %w", name, err)
 	}
@@ -145,9 +145,7 @@ func (r *Run) changeKept(ctx context.Context, fn func(context.Context, *store.Tx
 	if err != nil {
 		return err
 	}
-	for _, key := range gone {
-		r.queue.removeBlob(context.WithoutCancel(ctx), key)
-	}
+	r.queue.removeBlobs(context.WithoutCancel(ctx), gone...)
 	return nil
 }
 

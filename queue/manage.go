@@ -134,9 +134,7 @@ func (q *Queue) Retry(ctx context.Context, by viewer.Viewer, id ID) (*Job, error
 	if err != nil {
 		return nil, fmt.Errorf("retry %s: %w", id, err)
 	}
-	for _, key := range keys {
-		q.removeBlob(ctx, key)
-	}
+	q.removeBlobs(ctx, keys...)
 	return j, nil
 }
 
@@ -166,9 +164,7 @@ func (q *Queue) Delete(ctx context.Context, by viewer.Viewer, id ID) error {
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
-	for _, key := range keys {
-		q.removeBlob(ctx, key)
-	}
+	q.removeBlobs(ctx, keys...)
 	return nil
 }
 

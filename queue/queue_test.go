@@ -654,6 +654,10 @@ func TestALargeResultAndFilesAreKeptWithTheJobAndGoWithIt(t *testing.T) {
 		if string(text) != "made by the job" {
 			t.Errorf("artifact holds %q", text)
 		}
+		f.SHA256 = make([]byte, len(f.SHA256)) // of a row that was written for something else
+		if _, err := p.Open(t.Context(), f); !errors.Is(err, blob.ErrCorrupt) {
+			t.Errorf("a file that is not the row's: %v, want %v", err, blob.ErrCorrupt)
+		}
 		if err := p.Delete(t.Context(), ada, j.ID); err != nil {
 			t.Fatal(err)
 		}

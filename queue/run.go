@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -120,8 +121,21 @@ func (r *Run) Inputs(ctx context.Context) ([]File, error) {
 
 // Open opens a file of the job for reading.
 func (r *Run) Open(ctx context.Context, f File) (io.ReadSeekCloser, error) {
-	content, _, err := r.queue.files.Open(ctx, f.Key)
-	return content, err
+	return r.queue.Open(ctx, f)
+}
+
+// Open opens a file for reading. One whose sum is not that of the row is blob.ErrCorrupt: somebody else has written
+// to the store.
+func (q *Queue) Open(ctx context.Context, f File) (io.ReadSeekCloser, error) {
+	content, object, err := q.files.Open(ctx, f.Key)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(object.SHA256[:], f.SHA256) {
+		content.Close()
+		return nil, fmt.Errorf("open %s: %w: it was replaced", f.ID, blob.ErrCorrupt)
+	}
+	return content, nil
 }
 
 // Making is a file that a job is writing. It becomes an artifact if, and only if, the job succeeds.

@@ -288,8 +288,8 @@ func (q *Queue) expire(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, key := range keys {
-			q.removeBlob(ctx, key)
+		if !q.removeBlobs(ctx, keys...) {
+			return nil
 		}
 	}
 }

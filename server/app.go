@@ -144,8 +144,7 @@ func (a *app) openStore(ctx context.Context) error {
 	if a.secrets, err = openSecrets(ctx, a.db, keys); err != nil {
 		return err
 	}
-	a.files, err = blob.Open(filepath.Join(s.Data, "files"))
-	return err
+	return a.openFiles(ctx)
 }
 
 // writable makes the data folder and tries to write into it, so that a read-only one is known now.

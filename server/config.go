@@ -17,6 +17,7 @@ import (
 	"unicode"
 
 	"gatehouse/account"
+	"gatehouse/internal/blob"
 	"gatehouse/internal/breach"
 	"gatehouse/internal/notify"
 	"gatehouse/internal/secret"
@@ -32,6 +33,9 @@ type Settings struct {
 	Env               string                   `enum:"development,production" default:"development" help:"development or production. Production refuses to start without its own secrets."`
 	Addr              string                   `help:"Where to listen; 127.0.0.1:8080 for serve, 127.0.0.1:8081 for worker."`
 	Data              string                   `default:"./data" help:"The folder for files and, with SQLite, the database."`
+	FilesURL          string                   `name:"files-url" help:"The bucket for uploads and artifacts, s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION&path-style=true; the data folder when left out. Needed as soon as there is more than one machine."`
+	S3AccessKey       string                   `name:"s3-access-key" help:"The access key of files-url; AWS_ACCESS_KEY_ID when left out."`
+	S3SecretKey       string                   `name:"s3-secret-key" help:"The secret key of files-url; AWS_SECRET_ACCESS_KEY when left out."`
 	DatabaseURL       string                   `help:"sqlite:PATH or postgres://…; SQLite in the data folder when left out."`
 	RedisURL          []string                 `help:"redis://… or rediss://…: cache, messages between servers, limits. Several for Cluster, or for Sentinel with ?master_name=."`
 	WorkRedisURL      []string                 `help:"Redis for the queue; the same as redis-url when left out. It must not evict."`
@@ -88,6 +92,7 @@ type Settings struct {
 	smtp    notify.SMTPOptions
 	sms     notify.SMSOptions
 	mfa     account.MFA
+	bucket  blob.S3 // of files-url
 
 	shortProviders []map[string]string // providers by environment: member of oauth.Config to value
 	providers      []providerSettings  // of oauth-file and of the environment
@@ -158,6 +163,7 @@ func (s Settings) complete(command string) (Settings, error) {
 	refuse := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	s.checkAddresses(refuse)
 	s.checkSecrets(refuse)
+	s.checkFiles(refuse)
 	s.checkPost(refuse)
 	s.checkMFA(refuse)
 	s.checkAudit(refuse)
@@ -405,6 +411,9 @@ func (s Settings) masked() []string {
 		"env                 " + s.Env,
 		"addr                " + s.Addr,
 		"data                " + s.Data,
+		"files-url           " + store.Redact(s.FilesURL),
+		"s3-access-key       " + hidden(s.S3AccessKey),
+		"s3-secret-key       " + hidden(s.S3SecretKey),
 		"database-url        " + store.Redact(s.DatabaseURL),
 		"redis-url           " + redacted(s.RedisURL),
 		"work-redis-url      " + redacted(s.WorkRedisURL),

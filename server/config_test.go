@@ -79,6 +79,20 @@ func TestContradictionsRefuseToStartAndSayWhatToWrite(t *testing.T) {
 			[]string{"sms-url", "smtp-url"},
 		},
 		{"an audit that forgets at once", nil, []string{"--audit-retention=24h"}, []string{"720h", "0 to keep"}},
+		{"a bucket without keys", nil, []string{"--files-url=s3://files"}, []string{"s3-access-key", "AWS_ACCESS_KEY_ID"}},
+		{
+			"keys of hours",
+			[]string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c"},
+			[]string{"--files-url=s3://files"},
+			[]string{"s3-access-key"},
+		},
+		{"files that are no bucket", []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}, []string{"--files-url=/srv/files"}, []string{"s3://"}},
+		{
+			"files in clear",
+			[]string{key, "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"},
+			[]string{"--env=production", "--files-url=s3://files?endpoint=http://10.0.0.7:9000"},
+			[]string{"https endpoint"},
+		},
 		{"SMS from nobody", nil, []string{"--sms-url=https://sms.example.com/send"}, []string{"sms-from"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -132,13 +146,16 @@ func TestASecretIsReadFromItsFile(t *testing.T) {
 
 func TestMaskedSettingsShowNoSecret(t *testing.T) {
 	key := secret.NewKey().Text()
-	s, err := parse(t, []string{"GATEHOUSE_SECRET_KEY=" + key, "GATEHOUSE_METRICS_TOKEN=hush-hush"},
-		"--database-url=postgres://ada:opensesame@db/x", "--redis-url=redis://:alohomora@cache:6379/0")
+	s, err := parse(t, []string{"GATEHOUSE_SECRET_KEY=" + key, "GATEHOUSE_METRICS_TOKEN=hush-hush", "GATEHOUSE_S3_ACCESS_KEY=sim-sala", "AWS_ACCESS_KEY_ID=x", "GATEHOUSE_S3_SECRET_KEY=bim-bam"},
+		"--files-url=s3://files", "--database-url=postgres://ada:opensesame@db/x", "--redis-url=redis://:alohomora@cache:6379/0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	if s.bucket.AccessKey != "sim-sala" || s.bucket.SecretKey != "bim-bam" {
+		t.Errorf("the keys of the bucket are %q and %q", s.bucket.AccessKey, s.bucket.SecretKey)
+	}
 	shown := strings.Join(s.masked(), "\n")
-	for _, hidden := range []string{key, "hush-hush", "opensesame", "alohomora"} {
+	for _, hidden := range []string{key, "hush-hush", "opensesame", "alohomora", "sim-sala", "bim-bam"} {
 		if strings.Contains(shown, hidden) {
 			t.Errorf("config check shows %q", hidden)
 		}

@@ -39,7 +39,23 @@ func readEnvironment(environ []string, path string) (outside, error) {
 			o[setting] = value
 		}
 	}
-	return o, o.readFiles()
+	if err := o.readFiles(); err != nil {
+		return nil, err
+	}
+	o.borrow(all)
+	return o, nil
+}
+
+// borrow takes the keys of a bucket from where the tools of Amazon look for them, unless there are ours. Keys with a
+// session token are good for hours only and would end while the server runs.
+func (o outside) borrow(all map[string]string) {
+	access, secret := settingOf("s3-access-key"), settingOf("s3-secret-key")
+	if o[access] != "" || o[secret] != "" {
+		return
+	}
+	if all["AWS_ACCESS_KEY_ID"] != "" && all["AWS_SECRET_ACCESS_KEY"] != "" && all["AWS_SESSION_TOKEN"] == "" {
+		o[access], o[secret] = all["AWS_ACCESS_KEY_ID"], all["AWS_SECRET_ACCESS_KEY"]
+	}
 }
 
 // readFiles replaces each NAME_FILE by NAME with the content of the file, without the last line end.

@@ -246,6 +246,9 @@ func (a *app) serveArtifact(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case fault.Is(err, fault.NotFound), errors.Is(err, blob.ErrNotFound):
 		http.Error(w, "The file is gone.", http.StatusNotFound)
+	case errors.Is(err, blob.ErrStorage):
+		a.logger.WarnContext(r.Context(), "an artifact was not sent", "artifact", id, "error", err)
+		http.Error(w, "The files cannot be reached at the moment. Try again soon.", http.StatusServiceUnavailable)
 	case err != nil:
 		a.logger.ErrorContext(r.Context(), "an artifact was not sent", "artifact", id, "error", err)
 		http.Error(w, "Something went wrong on the server.", http.StatusInternalServerError)
@@ -253,7 +256,7 @@ func (a *app) serveArtifact(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *app) sendFile(w http.ResponseWriter, r *http.Request, file queue.File) error {
-	content, _, err := a.files.Open(r.Context(), file.Key)
+	content, err := a.queue.Open(r.Context(), file)
 	if err != nil {
 		return err
 	}
@@ -274,12 +277,12 @@ type readiness struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// serveReadiness says whether requests should be sent here. Without Redis the server goes on, so
-// its absence is told and does not count; without the database it cannot.
+// serveReadiness says whether requests should be sent here. Without Redis or the files the server goes
+// on, so their absence is told and does not count; without the database it cannot.
 func (a *app) serveReadiness(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	parts := map[string]readiness{"database": check(a.db.Ping(ctx))}
+	parts := map[string]readiness{"database": check(a.db.Ping(ctx)), "files": check(a.files.Ping(ctx))}
 	if a.redis != nil {
 		parts["redis"] = check(a.redis.Ping(ctx).Err())
 		parts["workRedis"] = check(a.workRedis.Ping(ctx).Err())
@@ -290,7 +293,7 @@ func (a *app) serveReadiness(w http.ResponseWriter, r *http.Request) {
 		status, code = "draining", http.StatusServiceUnavailable
 	case parts["database"].Status != "ok":
 		status, code = "away", http.StatusServiceUnavailable
-	case a.redis != nil && (parts["redis"].Status != "ok" || parts["workRedis"].Status != "ok"):
+	case parts["files"].Status != "ok", a.redis != nil && (parts["redis"].Status != "ok" || parts["workRedis"].Status != "ok"):
 		status = "degraded"
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -25,11 +25,8 @@ func mountSmallDisk(t *testing.T) string {
 }
 
 func TestAFullDiskIsErrStorageAndLeavesNothing(t *testing.T) {
-	s, err := Open(mountSmallDisk(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Put(t.Context(), io.LimitReader(rand.Reader, 4<<20), 8<<20)
+	s := openStore(t, mountSmallDisk(t))
+	_, err := s.Put(t.Context(), io.LimitReader(rand.Reader, 4<<20), 8<<20)
 	if !errors.Is(err, ErrStorage) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("error %v, want %v", err, ErrStorage)
 	}
@@ -41,10 +38,7 @@ func TestAFullDiskIsErrStorageAndLeavesNothing(t *testing.T) {
 
 func TestAReadOnlyDiskIsErrStorage(t *testing.T) {
 	folder := mountSmallDisk(t)
-	s, err := Open(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openStore(t, folder)
 	object := put(t, s, "content")
 	w, err := s.Create(t.Context())
 	if err != nil {

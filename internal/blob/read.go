@@ -10,33 +10,62 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 )
 
 // Open returns the object's content and what it is. ErrNotFound says that there is none, ErrCorrupt
 // that the file under the key is no object. Who reads from the beginning to the end without a seek in
 // between has the content checked: the Read that reaches the end is ErrCorrupt when the bytes are not
-// those that were committed. The content must be closed; on Unix it stays readable after a Delete.
+// those that were committed. The content must be closed; in a folder on Unix it stays readable after a Delete.
+// From a bucket it is read as long as ctx lasts, a part anew where a connection breaks.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadSeekCloser, Object, error) {
 	if ctx.Err() != nil {
 		return nil, Object{}, context.Cause(ctx)
 	}
+	opened, object, err := s.find(ctx, key)
+	if err != nil {
+		return nil, Object{}, fmt.Errorf("open object %s: %w", key, err)
+	}
+	return &content{from: opened, object: object, sum: sha256.New()}, object, nil
+}
+
+// find returns the bytes of an object without its trailer, unchecked.
+func (s *Store) find(ctx context.Context, key Key) (io.ReadSeekCloser, Object, error) {
+	if s.bucket != nil {
+		return s.bucket.find(ctx, key)
+	}
 	file, err := os.Open(s.path(key))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, Object{}, fmt.Errorf("open object %s: %w", key, ErrNotFound)
+		return nil, Object{}, ErrNotFound
 	}
 	if err != nil {
-		return nil, Object{}, storageError("open object", err)
+		return nil, Object{}, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	object, err := describe(file, key)
 	if err != nil {
 		file.Close()
-		return nil, Object{}, fmt.Errorf("open object %s: %w", key, err)
+		return nil, Object{}, err
 	}
-	return &content{
-		section: io.NewSectionReader(file, 0, object.Bytes),
-		file:    file, object: object, sum: sha256.New(),
-	}, object, nil
+	return section{io.NewSectionReader(file, 0, object.Bytes), file}, object, nil
 }
+
+// section is a file without its trailer.
+type section struct {
+	*io.SectionReader
+	file *os.File
+}
+
+// Read implements io.Reader.
+func (s section) Read(into []byte) (int, error) {
+	n, err := s.SectionReader.Read(into)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, storageError("read object", err)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (s section) Close() error { return s.file.Close() }
 
 // describe reads the trailer.
 func describe(file *os.File, key Key) (Object, error) {
@@ -44,36 +73,39 @@ func describe(file *os.File, key Key) (Object, error) {
 	if err != nil {
 		return Object{}, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
-	object := Object{Key: key, Bytes: info.Size() - int64(trailerBytes), ModifiedAt: info.ModTime()}
-	if object.Bytes < 0 {
+	size := info.Size() - int64(trailerBytes)
+	if size < 0 {
 		return Object{}, fmt.Errorf("%w: no trailer", ErrCorrupt)
 	}
 	var trailer [trailerBytes]byte
-	if _, err := file.ReadAt(trailer[:], object.Bytes); err != nil {
+	if _, err := file.ReadAt(trailer[:], size); err != nil {
 		return Object{}, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
-	if !bytes.HasSuffix(trailer[:], []byte(mark)) {
+	return readTrailer(key, size, trailer[:])
+}
+
+// readTrailer returns the object of that many bytes that has the trailer.
+func readTrailer(key Key, bytes int64, trailer []byte) (Object, error) {
+	sum, marked := strings.CutSuffix(string(trailer), mark)
+	if !marked || len(sum) != sha256.Size {
 		return Object{}, fmt.Errorf("%w: no mark", ErrCorrupt)
 	}
-	copy(object.SHA256[:], trailer[:])
+	object := Object{Key: key, Bytes: bytes}
+	copy(object.SHA256[:], sum)
 	return object, nil
 }
 
 // content reads one object. It sums what is read as long as that is one run from the beginning.
 type content struct {
-	section *io.SectionReader
-	file    *os.File
-	object  Object
-	sum     hash.Hash
-	summed  int64 // bytes in sum: the read position while the run lasts, or -1
+	from   io.ReadSeekCloser
+	object Object
+	sum    hash.Hash
+	summed int64 // bytes in sum: the read position while the run lasts, or -1
 }
 
 // Read withholds the last bytes when the sum is wrong, so that no copy of them looks complete.
 func (c *content) Read(into []byte) (int, error) {
-	n, err := c.section.Read(into)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return n, storageError("read object", err)
-	}
+	n, err := c.from.Read(into)
 	if c.summed < 0 {
 		return n, err
 	}
@@ -86,7 +118,7 @@ func (c *content) Read(into []byte) (int, error) {
 }
 
 func (c *content) Seek(offset int64, whence int) (int64, error) {
-	at, err := c.section.Seek(offset, whence)
+	at, err := c.from.Seek(offset, whence)
 	switch {
 	case err != nil:
 		return at, err
@@ -99,4 +131,4 @@ func (c *content) Seek(offset int64, whence int) (int64, error) {
 	return at, nil
 }
 
-func (c *content) Close() error { return c.file.Close() }
+func (c *content) Close() error { return c.from.Close() }

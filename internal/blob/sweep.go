@@ -18,7 +18,8 @@ const sweepBatch = 256
 // Only what was last written before olderThan is looked at, so give writers time (a day, say): one
 // that stays silent for longer loses its file, and one that has committed must by then have told
 // whoever stands behind keep. It returns how many files it removed, also when it ends early: with
-// ctx, with an error of keep, or with ErrStorage. Files whose name is no key are left alone.
+// ctx, with an error of keep, or with ErrStorage. Files whose name is no key are left alone. In a bucket an
+// upload counts from its beginning, so one that takes longer than that is lost.
 func (s *Store) Sweep(ctx context.Context, olderThan time.Time, keep func(Key) (bool, error)) (removed int, err error) {
 	leftover := func(Key) (bool, error) { return false, nil }
 	n, err := sweepFolder(ctx, s.incoming(), olderThan, leftover)
@@ -26,6 +27,13 @@ func (s *Store) Sweep(ctx context.Context, olderThan time.Time, keep func(Key) (
 		return n, fmt.Errorf("sweep incoming: %w", err)
 	}
 	removed += n
+	if s.bucket != nil {
+		n, err := s.bucket.sweep(ctx, olderThan, keep)
+		if err != nil {
+			return removed + n, fmt.Errorf("sweep bucket: %w", err)
+		}
+		return removed + n, nil
+	}
 	const letters = "abcdefghijklmnopqrstuvwxyz234567"
 	for _, a := range letters {
 		for _, b := range letters {

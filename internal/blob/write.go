@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"hash"
-	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -15,18 +14,20 @@ const mark = "GHBLOB1\n"
 
 const trailerBytes = sha256.Size + len(mark)
 
-// Writer takes the bytes of one object. It belongs to one goroutine and ends with Commit or Abort:
+// Writer takes the bytes of one object. It belongs to one goroutine and ends with Commit or Abort. The context of
+// Create bounds what Write sends to a bucket; Commit and Abort outlive it.
 //
 //	w, err := store.Create(ctx)
 //	…
 //	defer w.Abort() // nothing after Commit
 type Writer struct {
-	store *Store
-	key   Key
-	file  *os.File
-	sum   hash.Hash
-	bytes int64
-	err   error // the first failure, or that the writer has ended
+	store  *Store
+	key    Key
+	file   *os.File // the object, or of what goes to a bucket the part that is under way
+	upload *upload  // to the bucket; nil in a folder
+	sum    hash.Hash
+	bytes  int64
+	err    error // the first failure, or that the writer has ended
 }
 
 var errEnded = errors.New("the writer has ended")
@@ -38,11 +39,15 @@ func (s *Store) Create(ctx context.Context) (*Writer, error) {
 		return nil, context.Cause(ctx)
 	}
 	key := newKey()
-	file, err := os.OpenFile(filepath.Join(s.incoming(), key.String()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.OpenFile(filepath.Join(s.incoming(), key.String()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, storageError("create object", err)
 	}
-	return &Writer{store: s, key: key, file: file, sum: sha256.New()}, nil
+	w := &Writer{store: s, key: key, file: file, sum: sha256.New()}
+	if s.bucket != nil {
+		w.upload = newUpload(ctx, s.bucket, key, file)
+	}
+	return w, nil
 }
 
 // Write appends to the object. After an error the object can only be aborted.
@@ -50,13 +55,22 @@ func (w *Writer) Write(content []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	n, err := w.file.Write(content)
+	n, err := w.append(content)
 	w.sum.Write(content[:n])
 	w.bytes += int64(n)
-	if err != nil {
-		w.err = storageError("write object", err)
+	w.err = err
+	return n, err
+}
+
+func (w *Writer) append(content []byte) (int, error) {
+	if w.upload != nil {
+		return w.upload.Write(content)
 	}
-	return n, w.err
+	n, err := w.file.Write(content)
+	if err != nil {
+		return n, storageError("write object", err)
+	}
+	return n, nil
 }
 
 // Commit makes the object visible, whole and for good, or removes it and returns the error.
@@ -68,33 +82,33 @@ func (w *Writer) Commit() (Object, error) {
 	}
 	object := Object{Key: w.key, Bytes: w.bytes}
 	w.sum.Sum(object.SHA256[:0])
-	info, err := w.seal(object)
-	if err != nil {
+	if err := w.finish(append(object.SHA256[:], mark...)); err != nil {
 		w.Abort()
-		return Object{}, storageError("commit object", err)
-	}
-	object.ModifiedAt = info.ModTime()
-	if err := w.publish(); err != nil {
-		w.Abort()
-		return Object{}, storageError("commit object", err)
+		return Object{}, err
 	}
 	w.file, w.err = nil, errEnded
 	return object, nil
 }
 
-// seal writes the trailer and waits until the file is on disk.
-func (w *Writer) seal(object Object) (fs.FileInfo, error) {
-	if _, err := w.file.Write(append(object.SHA256[:], mark...)); err != nil {
-		return nil, err
+// finish appends the trailer and makes the object visible.
+func (w *Writer) finish(trailer []byte) error {
+	if _, err := w.append(trailer); err != nil {
+		return err
 	}
-	if err := w.file.Sync(); err != nil {
-		return nil, err
+	if w.upload != nil {
+		if err := w.upload.finish(); err != nil {
+			return err
+		}
+		w.dropFile()
+		return nil
 	}
-	info, err := w.file.Stat()
-	if err != nil {
-		return nil, err
+	if err := errors.Join(w.file.Sync(), w.file.Close()); err != nil {
+		return storageError("commit object", err)
 	}
-	return info, w.file.Close()
+	if err := w.publish(); err != nil {
+		return storageError("commit object", err)
+	}
+	return nil
 }
 
 // publish renames the file into place and waits until its folder is on disk.
@@ -112,15 +126,23 @@ func (w *Writer) publish() error {
 	return nil
 }
 
-// Abort gives the object up. It does nothing after Commit or a first Abort; a file that cannot be
-// removed now is left to Sweep.
+// Abort gives the object up. It does nothing after Commit or a first Abort; what cannot be removed now is
+// left to Sweep.
 func (w *Writer) Abort() {
 	if w.file == nil {
 		return
 	}
+	w.dropFile()
+	if w.upload != nil {
+		w.upload.abort()
+	}
+	w.file, w.err = nil, errEnded
+}
+
+// dropFile removes the file of incoming; one that stays is left to Sweep.
+func (w *Writer) dropFile() {
 	w.file.Close()
 	_ = remove(w.file.Name())
-	w.file, w.err = nil, errEnded
 }
 
 // makeFolders makes objects/a/b on its first use, and sees that it outlives a power cut.

@@ -1,9 +1,10 @@
-// Package services starts the private servers that tests need: Redis and PostgreSQL on free
-// loopback ports, each in a folder of its own, and an OpenID provider, stopped when the tests end.
+// Package services starts the private servers that tests need: Redis, PostgreSQL and an S3 server on
+// free loopback ports, each in a folder of its own, and an OpenID provider, stopped when the tests end.
 //
 // A program that is not on the machine skips the test, or fails it when GATEHOUSE_TEST_REQUIRE is
-// "all". One Redis and one PostgreSQL are shared by all tests of a test binary; each test gets an
-// empty database of its own. A test that kills its server starts one with [StartRedis].
+// "all". One Redis, one PostgreSQL and one S3 server are shared by all tests of a test binary; each test
+// gets an empty database or bucket of its own. A test that kills its server starts one with [StartRedis]
+// or [StartS3].
 //
 // A package whose tests use the shared servers says so in its TestMain, which stops them and then
 // looks for leaked goroutines:
@@ -47,6 +48,10 @@ func stopShared() {
 	if sharedPostgres != nil {
 		sharedPostgres.Kill()
 		_ = os.RemoveAll(filepath.Dir(sharedPostgres.folder))
+	}
+	if sharedS3 != nil {
+		sharedS3.Kill()
+		_ = os.RemoveAll(sharedS3.folder)
 	}
 }
 
