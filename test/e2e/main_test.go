@@ -3,11 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,28 +38,12 @@ func run(m *testing.M) int {
 	return services.Run(m)
 }
 
-// readSources looks at every folder of the module, once. These tests do not import the program, so
-// go test would give a remembered result after a change of it; but what a test has looked at, it watches.
-var readSources = sync.OnceValue(func() error {
-	return filepath.WalkDir("../..", func(_ string, e fs.DirEntry, err error) error {
-		if e != nil && e.IsDir() && len(e.Name()) > 2 && (e.Name()[0] == '.' || e.Name() == "node_modules") {
-			return filepath.SkipDir
-		}
-		return err
-	})
-})
-
 // build compiles the server, with the race detector when these tests have it.
 func build(to string) error {
-	args := []string{"build", "-o", to}
 	if raceEnabled {
-		args = append(args, "-race")
+		return services.BuildServer(to, "-race")
 	}
-	command := exec.Command("go", append(args, "gatehouse/server")...)
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the server: %w\n%s", err, out)
-	}
-	return nil
+	return services.BuildServer(to)
 }
 
 // patience bounds every wait that should succeed; a test that needs a shorter one says so.

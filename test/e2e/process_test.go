@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse/test/services"
 )
 
 // process is one run of the binary that has said that it is ready.
@@ -132,7 +133,7 @@ type command struct {
 }
 
 func newCommand(t testing.TB, args ...string) *command {
-	if err := readSources(); err != nil {
+	if err := services.ReadSources(); err != nil {
 		t.Fatal(err)
 	}
 	return &command{t: t, args: args}
@@ -140,7 +141,7 @@ func newCommand(t testing.TB, args ...string) *command {
 
 func (c *command) cmd() *exec.Cmd {
 	cmd := exec.Command(binary, c.args...)
-	cmd.Env = append(cleanEnvironment(), c.env...)
+	cmd.Env = append(services.CleanEnvironment(), c.env...)
 	if cmd.Dir = c.dir; cmd.Dir == "" {
 		cmd.Dir = c.t.TempDir()
 	}
@@ -150,17 +151,6 @@ func (c *command) cmd() *exec.Cmd {
 		cmd.Dir = "/"
 	}
 	return cmd
-}
-
-// cleanEnvironment is ours without settings of Gatehouse.
-func cleanEnvironment() []string {
-	var kept []string
-	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, "GATEHOUSE_") {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
 }
 
 // run runs the command to its end and returns what it wrote and its exit code.

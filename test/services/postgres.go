@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that makes and drops the tests' databases
@@ -26,11 +25,11 @@ type PostgresServer struct {
 	folder   string
 	port     int
 	owner    *syscall.Credential
-	running  *child
+	running  *Child
 }
 
 // StartPostgres starts a private server that ends with t.
-func StartPostgres(t testing.TB) *PostgresServer {
+func StartPostgres(t Host) *PostgresServer {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "gatehouse-postgres-")
 	if err != nil {
@@ -44,12 +43,12 @@ func StartPostgres(t testing.TB) *PostgresServer {
 	return s
 }
 
-func startPostgres(t testing.TB, folder string) *PostgresServer {
+func startPostgres(t Host, folder string) *PostgresServer {
 	t.Helper()
 	s := &PostgresServer{
 		postgres: need(t, "postgres", "/usr/lib/postgresql/*/bin/postgres"),
 		folder:   filepath.Join(folder, "data"),
-		port:     freePort(t),
+		port:     FreePort(t),
 		owner:    unprivileged(t, folder),
 	}
 	s.URL = fmt.Sprintf("postgres://gatehouse@127.0.0.1:%d/postgres?sslmode=disable", s.port)
@@ -66,7 +65,7 @@ func startPostgres(t testing.TB, folder string) *PostgresServer {
 }
 
 // unprivileged returns the account under which postgres runs: it refuses to run as root.
-func unprivileged(t testing.TB, folder string) *syscall.Credential {
+func unprivileged(t Host, folder string) *syscall.Credential {
 	t.Helper()
 	if os.Getuid() != 0 {
 		return nil
@@ -87,14 +86,14 @@ func unprivileged(t testing.TB, folder string) *syscall.Credential {
 }
 
 // Restart starts the server again on its port and data, and returns once it answers.
-func (s *PostgresServer) Restart(t testing.TB) {
+func (s *PostgresServer) Restart(t Host) {
 	t.Helper()
 	command := exec.Command(s.postgres, "-D", s.folder, "-p", fmt.Sprint(s.port), "-h", "127.0.0.1",
 		"-k", "", "-c", "max_connections=200", "-c", "log_min_messages=fatal")
 	command.Dir = filepath.Dir(s.folder)
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGQUIT}
 	var err error
-	if s.running, err = spawn(command); err != nil {
+	if s.running, err = Spawn(command); err != nil {
 		t.Fatalf("start postgres: %v", err)
 	}
 	await(t, "postgres", s.ping)
@@ -112,7 +111,7 @@ func (s *PostgresServer) ping() error {
 }
 
 // Kill ends the server at once and without a checkpoint; committed data stays on disk.
-func (s *PostgresServer) Kill() { s.running.stop(syscall.SIGQUIT) }
+func (s *PostgresServer) Kill() { s.running.Stop(syscall.SIGQUIT) }
 
 var (
 	sharedPostgres     *PostgresServer
@@ -122,7 +121,7 @@ var (
 
 // Postgres returns the URL of an empty database on the PostgreSQL that the tests of this binary
 // share. The server runs with its default durability.
-func Postgres(t testing.TB) string {
+func Postgres(t Host) string {
 	t.Helper()
 	need(t, "postgres", "/usr/lib/postgresql/*/bin/postgres")
 	sharedPostgresOnce.Do(func() {
@@ -133,13 +132,13 @@ func Postgres(t testing.TB) string {
 		sharedPostgres = startPostgres(t, folder)
 	})
 	if sharedPostgres == nil {
-		t.Fatal("the shared postgres did not start")
+		t.Fatalf("the shared postgres did not start")
 	}
 	return sharedPostgres.Database(t)
 }
 
 // Database makes an empty database that is dropped when t ends, and returns its URL.
-func (s *PostgresServer) Database(t testing.TB) string {
+func (s *PostgresServer) Database(t Host) string {
 	t.Helper()
 	db, err := sql.Open("pgx", s.URL)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 )
 
 // OIDCProvider is a running OpenID provider.
@@ -22,25 +21,25 @@ type OIDCProvider struct {
 // in its environment: index.js says what it reads there. It ends with t. It has answered once when
 // StartOIDCProvider returns, however long that took: on a busy machine its first answer is slow, and
 // whoever asks for it next bounds their wait.
-func StartOIDCProvider(t testing.TB, folder string, environment ...string) *OIDCProvider {
+func StartOIDCProvider(t Host, folder string, environment ...string) *OIDCProvider {
 	t.Helper()
 	node := need(t, "node")
 	installPackages(t, folder)
 	said, writer, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	t.Cleanup(func() { _ = said.Close() })
 	command := exec.Command(node, "index.js")
 	command.Dir, command.Stdout, command.Stderr = folder, writer, os.Stderr
 	command.Env = append(append(os.Environ(), environment...), "PORT=0")
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	running, err := spawn(command)
+	running, err := Spawn(command)
 	_ = writer.Close() // the program has its own
 	if err != nil {
 		t.Fatalf("start the provider: %v", err)
 	}
-	t.Cleanup(func() { running.stop(syscall.SIGKILL) })
+	t.Cleanup(func() { running.Stop(syscall.SIGKILL) })
 	p := &OIDCProvider{Said: bufio.NewReader(said)}
 	line, err := p.Said.ReadString('\n')
 	if err != nil {
@@ -52,13 +51,13 @@ func StartOIDCProvider(t testing.TB, folder string, environment ...string) *OIDC
 }
 
 // warm waits for the provider's first answers.
-func (p *OIDCProvider) warm(t testing.TB) {
+func (p *OIDCProvider) warm(t Host) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, path := range []string{"/.well-known/openid-configuration", "/jwks"} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.Issuer+path, nil)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v", err)
 		}
 		answer, err := client.Do(request)
 		if err != nil {
@@ -74,11 +73,11 @@ func (p *OIDCProvider) warm(t testing.TB) {
 
 // installPackages brings in what npm installs in folder, unless it is there. The tests of several
 // packages come here at once: one of them installs, the others wait.
-func installPackages(t testing.TB, folder string) {
+func installPackages(t Host, folder string) {
 	t.Helper()
 	lock, err := os.Open(filepath.Join(folder, "package-lock.json"))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	defer lock.Close() // and so unlocks
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {

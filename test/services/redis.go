@@ -5,11 +5,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -20,40 +20,64 @@ type RedisServer struct {
 	program string
 	folder  string
 	port    int
-	running *child
+	keeps   bool // its data, over a restart
+	running *Child
 }
 
 // StartRedis starts a private server that ends with t. It keeps no data over a restart.
-func StartRedis(t testing.TB) *RedisServer {
+func StartRedis(t Host) *RedisServer {
 	t.Helper()
 	s := startRedis(t, t.TempDir())
 	t.Cleanup(s.Kill)
 	return s
 }
 
-func startRedis(t testing.TB, folder string) *RedisServer {
+// StartLastingRedis is StartRedis for a server that keeps over a restart what it has answered for, even when it
+// was killed.
+func StartLastingRedis(t Host) *RedisServer {
 	t.Helper()
-	s := &RedisServer{program: need(t, "redis-server"), folder: folder, port: freePort(t)}
-	s.URL = fmt.Sprintf("redis://127.0.0.1:%d/0", s.port)
+	s := newRedis(t, t.TempDir())
+	s.keeps = true
+	s.Restart(t)
+	t.Cleanup(s.Kill)
+	return s
+}
+
+func startRedis(t Host, folder string) *RedisServer {
+	t.Helper()
+	s := newRedis(t, folder)
 	s.Restart(t)
 	return s
 }
 
-// Restart starts the server again on its port, empty, and returns once it answers.
-func (s *RedisServer) Restart(t testing.TB) {
+func newRedis(t Host, folder string) *RedisServer {
+	t.Helper()
+	s := &RedisServer{program: need(t, "redis-server"), folder: folder, port: FreePort(t)}
+	s.URL = fmt.Sprintf("redis://127.0.0.1:%d/0", s.port)
+	return s
+}
+
+// Addr is where the server listens, HOST:PORT.
+func (s *RedisServer) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+// Forget deletes what a killed server has kept.
+func (s *RedisServer) Forget() error { return os.RemoveAll(filepath.Join(s.folder, "appendonlydir")) }
+
+// Restart starts the server again on its port and returns once it answers: empty, unless it lasts.
+func (s *RedisServer) Restart(t Host) {
 	t.Helper()
 	command := exec.Command(s.program, "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--save", "",
-		"--appendonly", "no", "--dir", s.folder, "--databases", "1024", "--loglevel", "warning")
+		"--appendonly", map[bool]string{false: "no", true: "yes"}[s.keeps], "--dir", s.folder, "--databases", "1024", "--loglevel", "warning")
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error
-	if s.running, err = spawn(command); err != nil {
+	if s.running, err = Spawn(command); err != nil {
 		t.Fatalf("start redis-server: %v", err)
 	}
 	await(t, "redis-server", s.ping)
 }
 
 // Kill ends the server at once, as kill -9 does.
-func (s *RedisServer) Kill() { s.running.stop(syscall.SIGKILL) }
+func (s *RedisServer) Kill() { s.running.Stop(syscall.SIGKILL) }
 
 // Pause stops the server's process without closing its connections.
 func (s *RedisServer) Pause() { _ = s.running.command.Process.Signal(syscall.SIGSTOP) }
@@ -91,7 +115,7 @@ var (
 
 // Redis returns the URL of an empty database on the Redis that the tests of this binary share.
 // Publish and subscribe know no databases: tests that use them name their channels apart.
-func Redis(t testing.TB) string {
+func Redis(t Host) string {
 	t.Helper()
 	need(t, "redis-server")
 	sharedRedisOnce.Do(func() {
@@ -102,11 +126,11 @@ func Redis(t testing.TB) string {
 		sharedRedis = startRedis(t, folder)
 	})
 	if sharedRedis == nil {
-		t.Fatal("the shared redis-server did not start")
+		t.Fatalf("the shared redis-server did not start")
 	}
 	n := redisDatabases.Add(1)
 	if n >= 1024 {
-		t.Fatal("more than 1023 tests asked for a Redis database")
+		t.Fatalf("more than 1023 tests asked for a Redis database")
 	}
 	return strings.TrimSuffix(sharedRedis.URL, "/0") + fmt.Sprintf("/%d", n)
 }

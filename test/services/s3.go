@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -29,7 +28,7 @@ type S3Server struct {
 
 	program string
 	folder  string
-	running *child
+	running *Child
 }
 
 // Bucket is an empty bucket of a server.
@@ -39,19 +38,19 @@ type Bucket struct {
 }
 
 // StartS3 starts a private server that ends with t. It keeps its buckets over a restart.
-func StartS3(t testing.TB) *S3Server {
+func StartS3(t Host) *S3Server {
 	t.Helper()
 	s := startS3(t, t.TempDir())
 	t.Cleanup(s.Kill)
 	return s
 }
 
-func startS3(t testing.TB, folder string) *S3Server {
+func startS3(t Host, folder string) *S3Server {
 	t.Helper()
-	s := &S3Server{program: needS3(t), folder: folder, Address: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	s := &S3Server{program: needS3(t), folder: folder, Address: fmt.Sprintf("127.0.0.1:%d", FreePort(t))}
 	for _, room := range []string{s.buckets(), s.metadata()} {
 		if err := os.Mkdir(room, 0o700); err != nil {
-			t.Fatal(err)
+			t.Fatalf("make a folder for versitygw: %v", err)
 		}
 	}
 	s.Restart(t)
@@ -64,27 +63,27 @@ func (s *S3Server) buckets() string { return filepath.Join(s.folder, "buckets") 
 func (s *S3Server) metadata() string { return filepath.Join(s.folder, "metadata") }
 
 // Restart starts the server again on its port and returns once it answers.
-func (s *S3Server) Restart(t testing.TB) {
+func (s *S3Server) Restart(t Host) {
 	t.Helper()
 	command := exec.Command(s.program, "--port", s.Address, "--quiet", "--keep-alive", "posix", "--sidecar", s.metadata(), s.buckets())
 	command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+S3AccessKey, "ROOT_SECRET_KEY="+S3SecretKey)
 	command.Dir = s.folder
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error
-	if s.running, err = spawn(command); err != nil {
+	if s.running, err = Spawn(command); err != nil {
 		t.Fatalf("start versitygw: %v", err)
 	}
 	await(t, "versitygw", s.answers)
 }
 
 // Kill ends the server at once, as kill -9 does.
-func (s *S3Server) Kill() { s.running.stop(syscall.SIGKILL) }
+func (s *S3Server) Kill() { s.running.Stop(syscall.SIGKILL) }
 
 // Pause stops the server's process without closing its connections.
-func (s *S3Server) Pause() { _ = s.running.command.Process.Signal(syscall.SIGSTOP) }
+func (s *S3Server) Pause() { s.running.Signal(syscall.SIGSTOP) }
 
 // Resume lets a paused server go on.
-func (s *S3Server) Resume() { _ = s.running.command.Process.Signal(syscall.SIGCONT) }
+func (s *S3Server) Resume() { s.running.Signal(syscall.SIGCONT) }
 
 // answers asks without keys: any answer will do.
 func (s *S3Server) answers() error {
@@ -99,12 +98,12 @@ func (s *S3Server) answers() error {
 var buckets atomic.Int64
 
 // Bucket makes an empty bucket: a folder of the server's is one.
-func (s *S3Server) Bucket(t testing.TB) Bucket {
+func (s *S3Server) Bucket(t Host) Bucket {
 	t.Helper()
 	name := fmt.Sprintf("bucket-%d", buckets.Add(1))
 	folder := filepath.Join(s.buckets(), name)
 	if err := os.Mkdir(folder, 0o700); err != nil {
-		t.Fatal(err)
+		t.Fatalf("make a folder for versitygw: %v", err)
 	}
 	return Bucket{URL: fmt.Sprintf("s3://%s?endpoint=http://%s", name, s.Address), Folder: folder}
 }
@@ -115,7 +114,7 @@ var (
 )
 
 // S3 returns an empty bucket on the server that the tests of this binary share.
-func S3(t testing.TB) Bucket {
+func S3(t Host) Bucket {
 	t.Helper()
 	needS3(t)
 	sharedS3Once.Do(func() {
@@ -126,14 +125,14 @@ func S3(t testing.TB) Bucket {
 		sharedS3 = startS3(t, folder)
 	})
 	if sharedS3 == nil {
-		t.Fatal("the shared versitygw did not start")
+		t.Fatalf("the shared versitygw did not start")
 	}
 	return sharedS3.Bucket(t)
 }
 
 // needS3 returns the path of versitygw: on the path, or where go install has put it. Who must not skip a test
 // builds it, once for all packages, which takes minutes.
-func needS3(t testing.TB) string {
+func needS3(t Host) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -153,14 +152,14 @@ func needS3(t testing.TB) string {
 	return program
 }
 
-func installS3(t testing.TB, folder, program string) {
+func installS3(t Host, folder, program string) {
 	t.Helper()
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		t.Fatal(err)
+		t.Fatalf("make a folder for versitygw: %v", err)
 	}
 	lock, err := os.Open(folder)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("make a folder for versitygw: %v", err)
 	}
 	defer lock.Close() // and so unlocks
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {

@@ -4,7 +4,7 @@
 // A program that is not on the machine skips the test, or fails it when GATEHOUSE_TEST_REQUIRE is
 // "all". One Redis, one PostgreSQL and one S3 server are shared by all tests of a test binary; each test
 // gets an empty database or bucket of its own. A test that kills its server starts one with [StartRedis]
-// or [StartS3].
+// or [StartS3]; so does a program that is no test, inside of [Program].
 //
 // A package whose tests use the shared servers says so in its TestMain, which stops them and then
 // looks for leaked goroutines:
@@ -55,16 +55,16 @@ func stopShared() {
 	}
 }
 
-// child is a started program that dies with the test process.
-type child struct {
+// Child is a started program that dies with this process.
+type Child struct {
 	command *exec.Cmd
 	ended   chan struct{}
 }
 
-// spawn starts command from a thread that lives as long as the program: the kernel sends the
+// Spawn starts command from a thread that lives as long as the program: the kernel sends the
 // death signal of Pdeathsig when the starting thread ends, not the process.
-func spawn(command *exec.Cmd) (*child, error) {
-	c := &child{command: command, ended: make(chan struct{})}
+func Spawn(command *exec.Cmd) (*Child, error) {
+	c := &Child{command: command, ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -78,8 +78,17 @@ func spawn(command *exec.Cmd) (*child, error) {
 	return c, <-started
 }
 
-// stop sends signal and waits until the program has ended.
-func (c *child) stop(signal os.Signal) {
+// Signal sends signal to a program that has been started.
+func (c *Child) Signal(signal os.Signal) { _ = c.command.Process.Signal(signal) }
+
+// PID is the number of the program's process.
+func (c *Child) PID() int { return c.command.Process.Pid }
+
+// Ended is closed once the program has ended.
+func (c *Child) Ended() <-chan struct{} { return c.ended }
+
+// Stop sends signal and waits until the program has ended.
+func (c *Child) Stop(signal os.Signal) {
 	if c == nil || c.command.Process == nil {
 		return
 	}
@@ -91,7 +100,7 @@ func (c *child) stop(signal os.Signal) {
 const ready = 30 * time.Second
 
 // need returns the path of the first of programs that exists, or ends the test.
-func need(t testing.TB, programs ...string) string {
+func need(t Host, programs ...string) string {
 	t.Helper()
 	for _, p := range programs {
 		if found, err := exec.LookPath(p); err == nil {
@@ -107,7 +116,7 @@ func need(t testing.TB, programs ...string) string {
 }
 
 // unavailable skips the test, or fails it when everything is required.
-func unavailable(t testing.TB, format string, args ...any) {
+func unavailable(t Host, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("GATEHOUSE_TEST_REQUIRE") == "all" {
 		t.Fatalf(format+", and GATEHOUSE_TEST_REQUIRE=all asks for it", args...)
@@ -115,8 +124,8 @@ func unavailable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// freePort returns a loopback port that was free a moment ago.
-func freePort(t testing.TB) int {
+// FreePort returns a loopback port that was free a moment ago.
+func FreePort(t Host) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -127,7 +136,7 @@ func freePort(t testing.TB) int {
 }
 
 // await calls probe until it succeeds.
-func await(t testing.TB, what string, probe func() error) {
+func await(t Host, what string, probe func() error) {
 	t.Helper()
 	deadline := time.Now().Add(ready)
 	for {

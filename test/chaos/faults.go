@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// fault is one way in which something falls over. do returns once it is up again, or an error that ends all.
+type fault struct {
+	name string
+	do   func(ctx context.Context, f *faults) error
+}
+
+// all are the faults, in the order of the table.
+func all() []fault {
+	return []fault{
+		{"kill -9 of a worker in mid-job", killWorker},
+		{"kill -9 of a server", killServer},
+		{"SIGSTOP of a worker in mid-job for 5 s", pauseWorker},
+		{"kill -9 of Redis, back with its data", killRedis(false)},
+		{"kill -9 of Redis, back empty", killRedis(true)},
+		{"Redis hangs for 3 s", hangRedis},
+		{"FLUSHALL", flush},
+		{"one reply of Redis in eight is lost for 3 s", loseReplies},
+		{"all connections to Redis are cut", cut},
+		{"kill -9 of PostgreSQL", killPostgres},
+	}
+}
+
+// faults makes one thing after the other fall over, and keeps when.
+type faults struct {
+	d       *deployment
+	options options
+	random  *rand.Rand
+	log     []happened
+	killed  []kill
+}
+
+// happened is one fault: how long it lasted, and when everything answered again.
+type happened struct {
+	name        string
+	began, over time.Time
+	lasted      time.Duration
+}
+
+// kill is the end of a worker, by the ids under which the database knew it.
+type kill struct {
+	at  time.Time
+	ids []string
+}
+
+// run lets faults happen in turns until done is closed, and each once at least.
+func (f *faults) run(ctx context.Context, done <-chan struct{}) error {
+	var turn []fault
+	for len(f.log) < len(all()) || !closed(done) {
+		if len(turn) == 0 {
+			turn = all()
+			f.random.Shuffle(len(turn), func(i, j int) { turn[i], turn[j] = turn[j], turn[i] })
+		}
+		if err := f.happen(ctx, turn[0]); err != nil {
+			return fmt.Errorf("%s: %w", turn[0].name, err)
+		}
+		turn = turn[1:]
+		if !rest(ctx, f.options.rest) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *faults) happen(ctx context.Context, next fault) error {
+	f.d.host.Logf("%s  %s", time.Now().Format(time.TimeOnly), next.name)
+	h := happened{name: next.name, began: time.Now()}
+	if err := next.do(ctx, f); err != nil {
+		return err
+	}
+	h.lasted = time.Since(h.began)
+	if err := f.d.whole(); err != nil {
+		return err
+	}
+	h.over = time.Now()
+	f.log = append(f.log, h)
+	return nil
+}
+
+// busy returns the worker that has been at a job for longest, any when none is, and its ids.
+func (f *faults) busy(ctx context.Context) (*process, []string, error) {
+	var pid int
+	until(ctx, 4*time.Second, func() bool {
+		return f.d.db.QueryRowContext(ctx, `SELECT p.pid FROM jobs j JOIN processes p ON p.id = j.process_id
+			WHERE j.state = 'RUNNING' AND j.kind <> 'workflow' ORDER BY j.started_at LIMIT 1`).Scan(&pid) == nil
+	})
+	chosen := f.d.workers[f.random.IntN(len(f.d.workers))]
+	for _, w := range f.d.workers {
+		if w.running.PID() == pid {
+			chosen = w
+		}
+	}
+	ids, err := texts(ctx, f.d.db, `SELECT id FROM processes WHERE pid = $1`, chosen.running.PID())
+	return chosen, ids, err
+}
+
+func killWorker(ctx context.Context, f *faults) error {
+	w, ids, err := f.busy(ctx)
+	if err != nil {
+		return err
+	}
+	f.killed = append(f.killed, kill{time.Now(), ids})
+	w.kill()
+	return w.start()
+}
+
+func killServer(_ context.Context, f *faults) error {
+	s := f.d.servers[f.random.IntN(len(f.d.servers))]
+	s.kill()
+	return s.start()
+}
+
+// pauseWorker lets a worker sleep for longer than its lease, and wake up as somebody who was taken for dead.
+func pauseWorker(ctx context.Context, f *faults) error {
+	w, _, err := f.busy(ctx)
+	if err != nil {
+		return err
+	}
+	w.running.Signal(syscall.SIGSTOP)
+	defer w.running.Signal(syscall.SIGCONT)
+	rest(ctx, 5*time.Second)
+	return nil
+}
+
+func killRedis(empty bool) func(context.Context, *faults) error {
+	return func(ctx context.Context, f *faults) error {
+		f.d.redis.Kill()
+		rest(ctx, 2*time.Second)
+		if empty {
+			if err := f.d.redis.Forget(); err != nil {
+				return err
+			}
+		}
+		f.d.redis.Restart(f.d.host)
+		return nil
+	}
+}
+
+func hangRedis(ctx context.Context, f *faults) error {
+	f.d.redis.Pause()
+	defer f.d.redis.Resume()
+	rest(ctx, 3*time.Second)
+	return nil
+}
+
+func flush(ctx context.Context, f *faults) error {
+	o, err := redis.ParseURL(f.d.redis.URL)
+	if err != nil {
+		return err
+	}
+	client := redis.NewClient(o)
+	defer client.Close()
+	return client.FlushAll(ctx).Err()
+}
+
+func loseReplies(ctx context.Context, f *faults) error {
+	f.d.proxy.losing.Store(true)
+	defer f.d.proxy.losing.Store(false)
+	rest(ctx, 3*time.Second)
+	return nil
+}
+
+func cut(_ context.Context, f *faults) error {
+	f.d.proxy.cut()
+	return nil
+}
+
+func killPostgres(ctx context.Context, f *faults) error {
+	f.d.postgres.Kill()
+	rest(ctx, f.options.away)
+	f.d.postgres.Restart(f.d.host)
+	return nil
+}
