@@ -35,6 +35,7 @@ func all() []fault {
 // faults makes one thing after the other fall over, and keeps when.
 type faults struct {
 	d       *deployment
+	load    *load
 	options options
 	random  *rand.Rand
 	log     []happened
@@ -97,23 +98,27 @@ func (f *faults) happen(ctx context.Context, next fault) error {
 	return nil
 }
 
-// busy returns the worker that has been at a job for longest, any when none is, and its ids.
+// busy returns a worker that is at a slow job, and its ids.
 func (f *faults) busy(ctx context.Context) (*process, []string, error) {
+	job, err := f.load.slow(ctx, len(f.log))
+	if err != nil {
+		return nil, nil, err
+	}
 	var pid int
-	until(ctx, 4*time.Second, func() bool {
+	met := until(ctx, startWithin, func() bool {
 		return f.d.db.QueryRowContext(ctx, `SELECT p.pid FROM jobs j JOIN processes p ON p.id = j.process_id
-			WHERE j.state = 'RUNNING' AND j.kind <> 'workflow' ORDER BY j.started_at LIMIT 1`).Scan(&pid) == nil
+			WHERE j.state = 'RUNNING' AND j.id = $1`, job.id).Scan(&pid) == nil
 	})
-	chosen := f.d.workers[f.random.IntN(len(f.d.workers))]
 	for _, w := range f.d.workers {
-		if w.running.PID() == pid {
-			chosen = w
+		if met && w.running.PID() == pid {
+			ids, err := texts(ctx, f.d.db, `SELECT id FROM processes WHERE pid = $1`, pid)
+			return w, ids, err
 		}
 	}
-	ids, err := texts(ctx, f.d.db, `SELECT id FROM processes WHERE pid = $1`, chosen.running.PID())
-	return chosen, ids, err
+	return nil, nil, fmt.Errorf("no worker has begun %s", job.id)
 }
 
+// killWorker leaves the worker's jobs to the others for a while.
 func killWorker(ctx context.Context, f *faults) error {
 	w, ids, err := f.busy(ctx)
 	if err != nil {
@@ -121,6 +126,7 @@ func killWorker(ctx context.Context, f *faults) error {
 	}
 	f.killed = append(f.killed, kill{time.Now(), ids})
 	w.kill()
+	rest(ctx, 4*time.Second)
 	return w.start()
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -22,6 +23,7 @@ type load struct {
 	options  options
 	random   *rand.Rand
 	trials   atomic.Int64
+	asked    atomic.Int64 // jobs
 	watch    chan started // some of the jobs, for whoever has time to watch one
 
 	mu   sync.Mutex
@@ -63,23 +65,26 @@ func (l *load) run(ctx context.Context) error {
 	for i := range l.options.jobs {
 		due := began.Add(time.Duration(i) * time.Second / time.Duration(l.options.rate))
 		if !rest(ctx, time.Until(due)) {
-			return ctx.Err()
+			break
 		}
 		query, input := l.next(i)
 		by := l.accounts[i%len(l.accounts)]
 		places <- struct{}{}
 		all.run(func() error {
 			defer func() { <-places }()
-			return l.start(ctx, by, i, query, input)
+			_, err := l.start(ctx, by, i, query, input)
+			return err
 		})
 	}
-	return all.wait()
+	return errors.Join(all.wait(), ctx.Err())
 }
 
-func (l *load) start(ctx context.Context, by *account, i int, query string, input map[string]any) error {
+// start starts one job, by whichever server answers first.
+func (l *load) start(ctx context.Context, by *account, server int, query string, input map[string]any) (started, error) {
+	l.asked.Add(1)
 	var got struct{ Job struct{ ID string } }
-	if err := by.ask(ctx, i, query, map[string]any{"in": input}, &got); err != nil {
-		return fmt.Errorf("start job %d: %w", i, err)
+	if err := by.ask(ctx, server, query, map[string]any{"in": input}, &got); err != nil {
+		return started{}, fmt.Errorf("start job %v: %w", input["options"], err)
 	}
 	s := started{by, got.Job.ID}
 	l.mu.Lock()
@@ -89,7 +94,14 @@ func (l *load) start(ctx context.Context, by *account, i int, query string, inpu
 	case l.watch <- s:
 	default: // all watchers are at a job
 	}
-	return nil
+	return s, nil
+}
+
+// slow starts one more slow job, the nth, for whoever wants to meet a worker in the middle of it.
+func (l *load) slow(ctx context.Context, n int) (started, error) {
+	return l.start(ctx, l.accounts[n%len(l.accounts)], n, startCSV, map[string]any{
+		"url": l.source.url + "/slow", "options": map[string]any{"idempotencyKey": fmt.Sprint("slow ", n), "maxAttempts": attempts, "priority": "CRITICAL"},
+	})
 }
 
 const (

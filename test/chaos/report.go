@@ -44,7 +44,7 @@ const (
 // look reads from the database what has become of everything.
 func look(ctx context.Context, d *deployment, l *load, f *faults, w *watchers) (*report, error) {
 	r := &report{
-		asked: l.options.jobs, cuts: int(w.cuts.Load()), resent: int(l.trials.Load()), dropped: int(d.proxy.lost.Load()), faults: f.log,
+		asked: int(l.asked.Load()), cuts: int(w.cuts.Load()), resent: int(l.trials.Load()), dropped: int(d.proxy.lost.Load()), faults: f.log,
 	}
 	for _, count := range []struct {
 		into  *int

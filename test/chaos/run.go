@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"gatehouse/test/services"
@@ -25,13 +26,19 @@ func run(h services.Host, o options) *report {
 	}
 	began := time.Now()
 	w := &watchers{jobs: l.watch, options: o}
-	f := &faults{d: d, options: o, random: rand.New(rand.NewPCG(o.seed, 2))}
+	f := &faults{d: d, load: l, options: o, random: rand.New(rand.NewPCG(o.seed, 2))}
 	loaded := make(chan struct{})
+	endWatches := sync.OnceFunc(func() { close(l.watch) })
 	var parts background
+	defer func() { // also when we give up
+		cancel()
+		<-loaded
+		endWatches()
+		_ = parts.wait()
+	}()
 	parts.run(func() error { w.run(ctx); return nil })
 	parts.run(func() error {
 		defer close(loaded)
-		defer close(l.watch)
 		return l.run(ctx)
 	})
 	err = f.run(ctx, loaded)
@@ -41,6 +48,7 @@ func run(h services.Host, o options) *report {
 	if err != nil {
 		h.Fatalf("%v", err)
 	}
+	endWatches()
 	h.Logf("%s  all has fallen over; waiting for the end of the jobs", time.Now().Format(time.TimeOnly))
 	until(ctx, o.patience, func() bool { return d.open(ctx) == 0 })
 	watched := make(chan error, 1)
