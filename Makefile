@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 VERSION ?= 0.1.0-dev
 
-.PHONY: help run build test race e2e generate console fmt lint bench ci
+.PHONY: help run build test race e2e chaos generate console fmt lint bench ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ race: ## run all tests but the end-to-end ones under the race detector (needs a 
 
 e2e: ## run the end-to-end and conformance tests over the real binary
 	go test -count=1 -v ./test/e2e/... ./test/conformance/...
+
+chaos: ## kill, stop and cut everything while 10,000 jobs run; five minutes
+	go run ./test/chaos
 
 generate: ## write graph/ anew from schema/
 	go generate ./schema

@@ -19,7 +19,7 @@ func TestNoJobIsLostOrDoneTwiceWhateverFallsOver(t *testing.T) {
 		t.Error(err)
 	}
 	if r.watched == 0 || r.cuts == 0 || len(r.killed) == 0 || r.workerLost == 0 || r.dropped == 0 {
-		t.Error("the faults met nothing: the test shows nothing")
+		t.Error("the mishaps met nothing: the test shows nothing")
 	}
 }
 
@@ -38,7 +38,7 @@ func TestWhatAWatcherWasNotToldIsCounted(t *testing.T) {
 		{"two are swapped", []int64{2, 1}, []stored{state(1), state(2)}, 0, 0, 1},
 		{"progress of a short job is not left out", []int64{1, 3}, []stored{state(1), progress(2), progress(3)}, 1, 0, 0},
 	} {
-		missing, twice, disorder := faultsOf(c.seen, c.events)
+		missing, twice, disorder := compare(c.seen, c.events)
 		if missing != c.missing || twice != c.twice || disorder != c.disorder {
 			t.Errorf("%s: got %d missing, %d twice, %d out of order, want %d, %d, %d", c.name, missing, twice, disorder, c.missing, c.twice, c.disorder)
 		}

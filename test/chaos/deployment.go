@@ -18,7 +18,7 @@ import (
 	"gatehouse/test/services"
 )
 
-// deployment is everything that is to fall over. Its processes change under the faults alone; their addresses
+// deployment is everything that is to fall over. Its processes change under the mishaps alone; their addresses
 // stay.
 type deployment struct {
 	host     services.Host
@@ -46,9 +46,11 @@ type process struct {
 func deploy(h services.Host, workers int) *deployment {
 	h.Helper()
 	d := &deployment{host: h, folder: h.TempDir()}
-	d.binary = filepath.Join(d.folder, "gatehouse")
-	if err := services.BuildServer(d.binary); err != nil {
-		h.Fatalf("%v", err)
+	if d.binary = os.Getenv("GATEHOUSE_TEST_BINARY"); d.binary == "" {
+		d.binary = filepath.Join(d.folder, "gatehouse")
+		if err := services.BuildServer(d.binary); err != nil {
+			h.Fatalf("%v", err)
+		}
 	}
 	d.postgres, d.redis = services.StartPostgres(h), services.StartLastingRedis(h)
 	d.proxy = startProxy(h, d.redis.Addr())

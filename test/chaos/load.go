@@ -26,6 +26,8 @@ type load struct {
 	asked    atomic.Int64 // jobs
 	watch    chan started // some of the jobs, for whoever has time to watch one
 
+	scheduled, paused time.Time // from when to when the schedule started jobs
+
 	mu   sync.Mutex
 	jobs []started
 }
@@ -145,9 +147,15 @@ func (l *load) steps() []map[string]any {
 	}
 }
 
+// moments counts the minutes at which the schedule must have started a job: those of the last seconds may not have.
+func (l *load) moments() int {
+	return int(l.paused.Add(-5*time.Second).Truncate(time.Minute).Sub(l.scheduled.Truncate(time.Minute)) / time.Minute)
+}
+
 // schedule starts a job at each minute, those that were missed too, and returns what ends that.
 func (l *load) schedule(ctx context.Context) (end func() error, err error) {
 	by := l.accounts[0]
+	l.scheduled = time.Now()
 	var made struct{ Schedule struct{ ID string } }
 	err = by.ask(ctx, 0, `mutation($in: CreateScheduleInput!) { createSchedule(input: $in) { schedule { id } userErrors { message } } }`,
 		map[string]any{"in": map[string]any{
@@ -158,6 +166,7 @@ func (l *load) schedule(ctx context.Context) (end func() error, err error) {
 		return nil, fmt.Errorf("make a schedule: %w", err)
 	}
 	return func() error {
+		l.paused = time.Now()
 		var ended struct{ Schedule *struct{ ID string } }
 		return by.ask(ctx, 1, `mutation($id: ID!) { updateSchedule(input: {id: $id, paused: true}) { schedule { id } userErrors { message } } }`,
 			map[string]any{"id": made.Schedule.ID}, &ended)

@@ -2,14 +2,14 @@
 //
 //	go run ./test/chaos --jobs=10000 --workers=3
 //
-// It builds the server, starts a PostgreSQL, a Redis behind a proxy, two servers and some workers, all private
+// It builds the server, unless GATEHOUSE_TEST_BINARY names one, starts a PostgreSQL, a Redis behind a proxy, two servers and some workers, all private
 // and on free loopback ports, and starts jobs through GraphQL: CSVs at once and later, CSVs from an address
 // that fails at first, slow ones, workflows of three steps, a schedule. Meanwhile one thing after the other
-// falls over (faults.go), each at least once. At the end it waits until every job has ended, and prints what the
+// falls over (mishaps.go), each at least once. At the end it waits until every job has ended, and prints what the
 // database, and watchers that went away again and again, have seen.
 //
 // It ends with 1 when a job was lost, failed, or succeeded twice, or when a watcher missed an event. With the
-// same --seed the same faults come in the same order; what they meet is up to the machine.
+// same --seed the same mishaps come in the same order; what they meet is up to the machine.
 //
 // It needs postgres, redis-server and Go, and about five minutes; --short takes one. go test runs the short form.
 package main
@@ -35,7 +35,7 @@ type options struct {
 	workers  int // processes
 	watchers int
 	seed     uint64
-	rest     time.Duration // between two faults
+	rest     time.Duration // between two mishaps
 	away     time.Duration // how long PostgreSQL is
 	patience time.Duration // for the end of all jobs
 }
@@ -69,7 +69,7 @@ func command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	var r *report
+	var r *tally
 	if err := services.Program(ctx, func(h services.Host) { r = run(h, o) }); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func command(ctx context.Context, args []string) error {
 func read(args []string) (options, error) {
 	size := long()
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	small := flags.Bool("short", false, "each fault once, in about a minute")
+	small := flags.Bool("short", false, "each mishap once, in about a minute")
 	jobs := flags.Int("jobs", 0, "how many jobs to ask for (10000; 300 with --short)")
 	rate := flags.Int("rate", 0, "how many of them in a second (40; 8 with --short)")
 	workers := flags.Int("workers", 0, "how many worker processes, 2 at the least (3)")

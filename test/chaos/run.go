@@ -10,7 +10,7 @@ import (
 )
 
 // run lets everything fall over while jobs are started, waits for their end and looks at what has become of them.
-func run(h services.Host, o options) *report {
+func run(h services.Host, o options) *tally {
 	h.Helper()
 	h.Logf("%d jobs, %d a second, on 2 servers and %d workers; --seed=%d", o.jobs, o.rate, o.workers, o.seed)
 	d := deploy(h, o.workers)
@@ -26,7 +26,7 @@ func run(h services.Host, o options) *report {
 	}
 	began := time.Now()
 	w := &watchers{jobs: l.watch, options: o}
-	f := &faults{d: d, load: l, options: o, random: rand.New(rand.NewPCG(o.seed, 2))}
+	m := &mishaps{d: d, load: l, options: o, random: rand.New(rand.NewPCG(o.seed, 2))}
 	loaded := make(chan struct{})
 	endWatches := sync.OnceFunc(func() { close(l.watch) })
 	var parts background
@@ -41,7 +41,7 @@ func run(h services.Host, o options) *report {
 		defer close(loaded)
 		return l.run(ctx)
 	})
-	err = f.run(ctx, loaded)
+	err = m.run(ctx, loaded)
 	if err == nil {
 		err = endSchedule()
 	}
@@ -62,7 +62,7 @@ func run(h services.Host, o options) *report {
 	if err != nil {
 		h.Fatalf("%v", err)
 	}
-	r, err := look(h.Context(), d, l, f, w)
+	r, err := look(h.Context(), d, l, m, w)
 	if err != nil {
 		h.Fatalf("look at the result: %v", err)
 	}

@@ -164,9 +164,9 @@ type stored struct {
 	progress bool
 }
 
-// faultsOf compares what was told with what is stored: how many events are missing, came twice, or came after a
+// compare compares what was told with what is stored: how many events are missing, came twice, or came after a
 // later one. Progress that newer progress follows may be left out for a reader who is far behind.
-func faultsOf(seen []int64, events []stored) (missing, twice, disorder int) {
+func compare(seen []int64, events []stored) (missing, twice, disorder int) {
 	had := map[int64]bool{}
 	last := int64(0)
 	for _, n := range seen {

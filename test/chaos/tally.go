@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// report is what has become of the jobs.
-type report struct {
+// tally is what has become of the jobs.
+type tally struct {
 	asked, rows, succeeded int
 	lost                   int // never ended, or a server said that it had started them and they are not there
 	twice                  int // have succeeded more than once
@@ -30,11 +30,11 @@ type report struct {
 	unended                  int // watches that were never told of the end
 
 	resent, dropped int // requests of clients, replies of Redis
-	faults          []happened
+	mishaps         []happened
 	took            time.Duration
 }
 
-// lateAfter is how late a job may start, and settled how long after a fault lateness is none: a dead worker's
+// lateAfter is how late a job may start, and settled how long after a mishap lateness is none: a dead worker's
 // lease, and a lost message, take as long.
 const (
 	lateAfter = 2 * time.Second
@@ -42,35 +42,36 @@ const (
 )
 
 // look reads from the database what has become of everything.
-func look(ctx context.Context, d *deployment, l *load, f *faults, w *watchers) (*report, error) {
-	r := &report{
-		asked: int(l.asked.Load()), cuts: int(w.cuts.Load()), resent: int(l.trials.Load()), dropped: int(d.proxy.lost.Load()), faults: f.log,
+func look(ctx context.Context, d *deployment, l *load, m *mishaps, w *watchers) (*tally, error) {
+	t := &tally{
+		asked: int(l.asked.Load()), cuts: int(w.cuts.Load()), resent: int(l.trials.Load()), dropped: int(d.proxy.lost.Load()), mishaps: m.log,
 	}
 	for _, count := range []struct {
 		into  *int
 		query string
 	}{
-		{&r.rows, `SELECT count(*) FROM jobs WHERE owner_id <> ''`},
-		{&r.succeeded, `SELECT count(*) FROM jobs WHERE owner_id <> '' AND state = 'SUCCEEDED'`},
-		{&r.failed, `SELECT count(*) FROM jobs WHERE owner_id <> '' AND state IN ('FAILED', 'CANCELLED')`},
-		{&r.lost, `SELECT count(*) FROM jobs WHERE owner_id <> '' AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')`},
-		{&r.twice, `SELECT count(*) FROM (SELECT FROM job_events WHERE type = 'STATE' AND state = 'SUCCEEDED'
+		{&t.rows, `SELECT count(*) FROM jobs WHERE owner_id <> ''`},
+		{&t.succeeded, `SELECT count(*) FROM jobs WHERE owner_id <> '' AND state = 'SUCCEEDED'`},
+		{&t.failed, `SELECT count(*) FROM jobs WHERE owner_id <> '' AND state IN ('FAILED', 'CANCELLED')`},
+		{&t.lost, `SELECT count(*) FROM jobs WHERE owner_id <> '' AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')`},
+		{&t.twice, `SELECT count(*) FROM (SELECT FROM job_events WHERE type = 'STATE' AND state = 'SUCCEEDED'
 			GROUP BY job_id HAVING count(*) > 1) AS doubled`},
-		{&r.misfits, `SELECT count(*) FROM jobs w WHERE kind = 'workflow' AND (SELECT count(*) FROM jobs s WHERE s.parent_id = w.id) <> 3`},
-		{&r.moments, `SELECT count(*) FROM jobs WHERE idempotency_key LIKE 'sch_%'`},
-		{&r.attempts, `SELECT coalesce(sum(attempt), 0) FROM jobs WHERE owner_id <> ''`},
-		{&r.most, `SELECT coalesce(max(attempt), 0) FROM jobs WHERE owner_id <> ''`},
-		{&r.workerLost, `SELECT count(*) FROM job_attempts WHERE error_code = 'WORKER_LOST'`},
+		{&t.misfits, `SELECT count(*) FROM jobs w WHERE kind = 'workflow' AND (SELECT count(*) FROM jobs s WHERE s.parent_id = w.id) <> 3`},
+		{&t.moments, `SELECT count(*) FROM jobs WHERE idempotency_key LIKE 'sch_%'`},
+		{&t.attempts, `SELECT coalesce(sum(attempt), 0) FROM jobs WHERE owner_id <> ''`},
+		{&t.most, `SELECT coalesce(max(attempt), 0) FROM jobs WHERE owner_id <> ''`},
+		{&t.workerLost, `SELECT count(*) FROM job_attempts WHERE error_code = 'WORKER_LOST'`},
 	} {
 		if err := d.db.QueryRowContext(ctx, count.query).Scan(count.into); err != nil {
 			return nil, err
 		}
 	}
-	return r, errors.Join(r.lookForUnknown(ctx, d.db, l), r.lookForLate(ctx, d.db), r.lookAtKills(ctx, d.db, f.killed), r.lookAtWatches(ctx, d.db, w))
+	t.missed = max(0, l.moments()-t.moments)
+	return t, errors.Join(t.lookForUnknown(ctx, d.db, l), t.lookForLate(ctx, d.db), t.lookAtKills(ctx, d.db, m.killed), t.lookAtWatches(ctx, d.db, w))
 }
 
 // lookForUnknown counts as lost what a server has started, as it said, and the database does not have.
-func (r *report) lookForUnknown(ctx context.Context, db *sql.DB, l *load) error {
+func (t *tally) lookForUnknown(ctx context.Context, db *sql.DB, l *load) error {
 	ids, err := texts(ctx, db, `SELECT id FROM jobs`)
 	if err != nil {
 		return err
@@ -81,15 +82,15 @@ func (r *report) lookForUnknown(ctx context.Context, db *sql.DB, l *load) error 
 	}
 	for _, s := range l.jobs {
 		if !there[s.id] {
-			r.lost++
+			t.lost++
 		}
 	}
-	r.lost += r.asked - len(l.jobs) // each was asked for until it was started
+	t.lost += t.asked - len(l.jobs) // each was asked for until it was started
 	return nil
 }
 
-// lookForLate looks at the jobs that were begun once, when they were due outside of any fault.
-func (r *report) lookForLate(ctx context.Context, db *sql.DB) error {
+// lookForLate looks at the jobs that were begun once, when they were due outside of any mishap.
+func (t *tally) lookForLate(ctx context.Context, db *sql.DB) error {
 	rows, err := db.QueryContext(ctx, `SELECT run_at, started_at FROM jobs
 		WHERE owner_id <> '' AND kind <> 'workflow' AND attempt = 1 AND started_at IS NOT NULL`)
 	if err != nil {
@@ -101,27 +102,27 @@ func (r *report) lookForLate(ctx context.Context, db *sql.DB) error {
 		if err := rows.Scan(&due, &began); err != nil {
 			return err
 		}
-		if r.disturbed(time.UnixMicro(due)) {
+		if t.disturbed(time.UnixMicro(due)) {
 			continue
 		}
-		r.started++
+		t.started++
 		if late := time.Duration(began-due) * time.Microsecond; late > lateAfter {
-			r.late++
-			r.latest = max(r.latest, late)
+			t.late++
+			t.latest = max(t.latest, late)
 		}
 	}
 	return rows.Err()
 }
 
 // disturbed reports whether something was down at the moment or right after, or had just come back.
-func (r *report) disturbed(at time.Time) bool {
-	return slices.ContainsFunc(r.faults, func(h happened) bool {
+func (t *tally) disturbed(at time.Time) bool {
+	return slices.ContainsFunc(t.mishaps, func(h happened) bool {
 		return at.After(h.began.Add(-lateAfter)) && at.Before(h.over.Add(settled))
 	})
 }
 
 // lookAtKills measures how long after a worker's death the jobs that it was at were begun again.
-func (r *report) lookAtKills(ctx context.Context, db *sql.DB, kills []kill) error {
+func (t *tally) lookAtKills(ctx context.Context, db *sql.DB, kills []kill) error {
 	for _, k := range kills {
 		for _, id := range k.ids {
 			next, err := numbers(ctx, db, `SELECT (SELECT min(a.started_at) FROM job_attempts a WHERE a.job_id = d.job_id AND a.claim > d.claim)
@@ -130,15 +131,15 @@ func (r *report) lookAtKills(ctx context.Context, db *sql.DB, kills []kill) erro
 				return err
 			}
 			for _, at := range next {
-				r.killed = append(r.killed, time.UnixMicro(at).Sub(k.at))
+				t.killed = append(t.killed, time.UnixMicro(at).Sub(k.at))
 			}
 		}
 	}
-	slices.Sort(r.killed)
+	slices.Sort(t.killed)
 	return nil
 }
 
-func (r *report) lookAtWatches(ctx context.Context, db *sql.DB, w *watchers) error {
+func (t *tally) lookAtWatches(ctx context.Context, db *sql.DB, w *watchers) error {
 	for _, told := range w.all {
 		rows, err := db.QueryContext(ctx, `SELECT sequence, type = 'PROGRESS' FROM job_events WHERE job_id = $1 ORDER BY sequence`, told.id)
 		if err != nil {
@@ -148,11 +149,11 @@ func (r *report) lookAtWatches(ctx context.Context, db *sql.DB, w *watchers) err
 		if err != nil {
 			return err
 		}
-		missing, twice, disorder := faultsOf(told.seen, events)
-		r.watched++
-		r.missing, r.again, r.disorder = r.missing+missing, r.again+twice, r.disorder+disorder
+		missing, twice, disorder := compare(told.seen, events)
+		t.watched++
+		t.missing, t.again, t.disorder = t.missing+missing, t.again+twice, t.disorder+disorder
 		if !told.ended {
-			r.unended++
+			t.unended++
 		}
 	}
 	return nil
@@ -187,43 +188,43 @@ func numbers(ctx context.Context, db *sql.DB, query string, args ...any) ([]int6
 }
 
 // verdict is nil when the jobs have come through.
-func (r *report) verdict() error {
-	if r.lost+r.twice+r.failed+r.misfits == 0 && r.missing+r.again+r.disorder+r.unended == 0 {
+func (t *tally) verdict() error {
+	if t.lost+t.twice+t.failed+t.misfits+t.missed == 0 && t.missing+t.again+t.disorder+t.unended == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d jobs lost, %d done twice, %d failed, %d workflows with wrong steps; "+
+	return fmt.Errorf("%d jobs lost, %d done twice, %d failed, %d workflows with wrong steps, %d moments missed; "+
 		"of events %d missing, %d twice, %d out of order, and of %d watches no end was told",
-		r.lost, r.twice, r.failed, r.misfits, r.missing, r.again, r.disorder, r.unended)
+		t.lost, t.twice, t.failed, t.misfits, t.missed, t.missing, t.again, t.disorder, t.unended)
 }
 
 // print writes the tables.
-func (r *report) print(to io.Writer) {
+func (t *tally) print(to io.Writer) {
 	fmt.Fprintf(to, "\n| what | |\n|---|---|\n")
 	for _, line := range []struct {
 		what string
 		is   any
 	}{
-		{"jobs asked for, rows with the steps of workflows and the schedule's", fmt.Sprintf("%d, %d", r.asked, r.rows)},
-		{"succeeded", r.succeeded},
-		{"**lost** (never ended)", r.lost},
-		{"**finished twice** (more than one SUCCEEDED)", r.twice},
-		{"failed", r.failed},
-		{"workflows with a step too many or too few", r.misfits},
-		{"jobs of the schedule", r.moments},
-		{fmt.Sprintf("late: begun more than %v after due while all was whole", lateAfter), fmt.Sprintf("%d of %d, at most %v", r.late, r.started, brief(r.latest))},
-		{"attempts: all, the most of one job, ended by WORKER_LOST", fmt.Sprintf("%d, %d, %d", r.attempts, r.most, r.workerLost)},
-		{"kill -9 of a worker in mid-job to the next start of its job: median, worst", r.recovery()},
-		{"watched jobs, forced reconnects", fmt.Sprintf("%d, %d", r.watched, r.cuts)},
-		{"events **missing**, twice, out of order; watches without an end", fmt.Sprintf("%d, %d, %d; %d", r.missing, r.again, r.disorder, r.unended)},
-		{"replies of Redis dropped, requests sent again", fmt.Sprintf("%d, %d", r.dropped, r.resent)},
-		{"took", brief(r.took)},
+		{"jobs asked for, rows with the steps of workflows and the schedule's", fmt.Sprintf("%d, %d", t.asked, t.rows)},
+		{"succeeded", t.succeeded},
+		{"**lost** (never ended)", t.lost},
+		{"**finished twice** (more than one SUCCEEDED)", t.twice},
+		{"failed", t.failed},
+		{"workflows with a step too many or too few", t.misfits},
+		{"jobs of the schedule, moments without one", fmt.Sprintf("%d, %d", t.moments, t.missed)},
+		{fmt.Sprintf("late: begun more than %v after due while all was whole", lateAfter), fmt.Sprintf("%d of %d, at most %v", t.late, t.started, brief(t.latest))},
+		{"attempts: all, the most of one job, ended by WORKER_LOST", fmt.Sprintf("%d, %d, %d", t.attempts, t.most, t.workerLost)},
+		{"kill -9 of a worker in mid-job to the next start of its job: median, worst", t.recovery()},
+		{"watched jobs, forced reconnects", fmt.Sprintf("%d, %d", t.watched, t.cuts)},
+		{"events **missing**, twice, out of order; watches without an end", fmt.Sprintf("%d, %d, %d; %d", t.missing, t.again, t.disorder, t.unended)},
+		{"replies of Redis dropped, requests sent again", fmt.Sprintf("%d, %d", t.dropped, t.resent)},
+		{"took", brief(t.took)},
 	} {
 		fmt.Fprintf(to, "| %s | %v |\n", line.what, line.is)
 	}
-	fmt.Fprintf(to, "\n| fault | times | lasted at most | until all answered again, at most |\n|---|---|---|---|\n")
+	fmt.Fprintf(to, "\n| mishap | times | lasted at most | until all answered again, at most |\n|---|---|---|---|\n")
 	for _, f := range all() {
 		times, lasted, over := 0, time.Duration(0), time.Duration(0)
-		for _, h := range r.faults {
+		for _, h := range t.mishaps {
 			if h.name == f.name {
 				times, lasted, over = times+1, max(lasted, h.lasted), max(over, h.over.Sub(h.began))
 			}
@@ -233,11 +234,11 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintln(to)
 }
 
-func (r *report) recovery() string {
-	if len(r.killed) == 0 {
+func (t *tally) recovery() string {
+	if len(t.killed) == 0 {
 		return "no job was met"
 	}
-	return fmt.Sprintf("%v, %v, of %d", brief(r.killed[len(r.killed)/2]), brief(r.killed[len(r.killed)-1]), len(r.killed))
+	return fmt.Sprintf("%v, %v, of %d", brief(t.killed[len(t.killed)/2]), brief(t.killed[len(t.killed)-1]), len(t.killed))
 }
 
 func brief(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }

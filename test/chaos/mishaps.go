@@ -10,15 +10,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// fault is one way in which something falls over. do returns once it is up again, or an error that ends all.
-type fault struct {
+// mishap is one way in which something falls over. do returns once it is up again, or an error that ends all.
+type mishap struct {
 	name string
-	do   func(ctx context.Context, f *faults) error
+	do   func(ctx context.Context, m *mishaps) error
 }
 
-// all are the faults, in the order of the table.
-func all() []fault {
-	return []fault{
+// all are the mishaps, in the order of the table.
+func all() []mishap {
+	return []mishap{
 		{"kill -9 of a worker in mid-job", killWorker},
 		{"kill -9 of a server", killServer},
 		{"SIGSTOP of a worker in mid-job for 5 s", pauseWorker},
@@ -32,8 +32,8 @@ func all() []fault {
 	}
 }
 
-// faults makes one thing after the other fall over, and keeps when.
-type faults struct {
+// mishaps makes one thing after the other fall over, and keeps when.
+type mishaps struct {
 	d       *deployment
 	load    *load
 	options options
@@ -42,7 +42,7 @@ type faults struct {
 	killed  []kill
 }
 
-// happened is one fault: how long it lasted, and when everything answered again.
+// happened is one mishap: how long it lasted, and when everything answered again.
 type happened struct {
 	name        string
 	began, over time.Time
@@ -55,19 +55,19 @@ type kill struct {
 	ids []string
 }
 
-// run lets faults happen in turns until done is closed, and each once at least.
-func (f *faults) run(ctx context.Context, done <-chan struct{}) error {
-	var turn []fault
-	for len(f.log) < len(all()) || !closed(done) {
+// run lets mishaps happen in turns until done is closed, and each once at least.
+func (m *mishaps) run(ctx context.Context, done <-chan struct{}) error {
+	var turn []mishap
+	for len(m.log) < len(all()) || !closed(done) {
 		if len(turn) == 0 {
 			turn = all()
-			f.random.Shuffle(len(turn), func(i, j int) { turn[i], turn[j] = turn[j], turn[i] })
+			m.random.Shuffle(len(turn), func(i, j int) { turn[i], turn[j] = turn[j], turn[i] })
 		}
-		if err := f.happen(ctx, turn[0]); err != nil {
+		if err := m.happen(ctx, turn[0]); err != nil {
 			return fmt.Errorf("%s: %w", turn[0].name, err)
 		}
 		turn = turn[1:]
-		if !rest(ctx, f.options.rest) {
+		if !rest(ctx, m.options.rest) {
 			return ctx.Err()
 		}
 	}
@@ -83,35 +83,35 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-func (f *faults) happen(ctx context.Context, next fault) error {
-	f.d.host.Logf("%s  %s", time.Now().Format(time.TimeOnly), next.name)
+func (m *mishaps) happen(ctx context.Context, next mishap) error {
+	m.d.host.Logf("%s  %s", time.Now().Format(time.TimeOnly), next.name)
 	h := happened{name: next.name, began: time.Now()}
-	if err := next.do(ctx, f); err != nil {
+	if err := next.do(ctx, m); err != nil {
 		return err
 	}
 	h.lasted = time.Since(h.began)
-	if err := f.d.whole(); err != nil {
+	if err := m.d.whole(); err != nil {
 		return err
 	}
 	h.over = time.Now()
-	f.log = append(f.log, h)
+	m.log = append(m.log, h)
 	return nil
 }
 
 // busy returns a worker that is at a slow job, and its ids.
-func (f *faults) busy(ctx context.Context) (*process, []string, error) {
-	job, err := f.load.slow(ctx, len(f.log))
+func (m *mishaps) busy(ctx context.Context) (*process, []string, error) {
+	job, err := m.load.slow(ctx, len(m.log))
 	if err != nil {
 		return nil, nil, err
 	}
 	var pid int
 	met := until(ctx, startWithin, func() bool {
-		return f.d.db.QueryRowContext(ctx, `SELECT p.pid FROM jobs j JOIN processes p ON p.id = j.process_id
+		return m.d.db.QueryRowContext(ctx, `SELECT p.pid FROM jobs j JOIN processes p ON p.id = j.process_id
 			WHERE j.state = 'RUNNING' AND j.id = $1`, job.id).Scan(&pid) == nil
 	})
-	for _, w := range f.d.workers {
+	for _, w := range m.d.workers {
 		if met && w.running.PID() == pid {
-			ids, err := texts(ctx, f.d.db, `SELECT id FROM processes WHERE pid = $1`, pid)
+			ids, err := texts(ctx, m.d.db, `SELECT id FROM processes WHERE pid = $1`, pid)
 			return w, ids, err
 		}
 	}
@@ -119,26 +119,26 @@ func (f *faults) busy(ctx context.Context) (*process, []string, error) {
 }
 
 // killWorker leaves the worker's jobs to the others for a while.
-func killWorker(ctx context.Context, f *faults) error {
-	w, ids, err := f.busy(ctx)
+func killWorker(ctx context.Context, m *mishaps) error {
+	w, ids, err := m.busy(ctx)
 	if err != nil {
 		return err
 	}
-	f.killed = append(f.killed, kill{time.Now(), ids})
+	m.killed = append(m.killed, kill{time.Now(), ids})
 	w.kill()
 	rest(ctx, 4*time.Second)
 	return w.start()
 }
 
-func killServer(_ context.Context, f *faults) error {
-	s := f.d.servers[f.random.IntN(len(f.d.servers))]
+func killServer(_ context.Context, m *mishaps) error {
+	s := m.d.servers[m.random.IntN(len(m.d.servers))]
 	s.kill()
 	return s.start()
 }
 
 // pauseWorker lets a worker sleep for longer than its lease, and wake up as somebody who was taken for dead.
-func pauseWorker(ctx context.Context, f *faults) error {
-	w, _, err := f.busy(ctx)
+func pauseWorker(ctx context.Context, m *mishaps) error {
+	w, _, err := m.busy(ctx)
 	if err != nil {
 		return err
 	}
@@ -148,29 +148,29 @@ func pauseWorker(ctx context.Context, f *faults) error {
 	return nil
 }
 
-func killRedis(empty bool) func(context.Context, *faults) error {
-	return func(ctx context.Context, f *faults) error {
-		f.d.redis.Kill()
+func killRedis(empty bool) func(context.Context, *mishaps) error {
+	return func(ctx context.Context, m *mishaps) error {
+		m.d.redis.Kill()
 		rest(ctx, 2*time.Second)
 		if empty {
-			if err := f.d.redis.Forget(); err != nil {
+			if err := m.d.redis.Forget(); err != nil {
 				return err
 			}
 		}
-		f.d.redis.Restart(f.d.host)
+		m.d.redis.Restart(m.d.host)
 		return nil
 	}
 }
 
-func hangRedis(ctx context.Context, f *faults) error {
-	f.d.redis.Pause()
-	defer f.d.redis.Resume()
+func hangRedis(ctx context.Context, m *mishaps) error {
+	m.d.redis.Pause()
+	defer m.d.redis.Resume()
 	rest(ctx, 3*time.Second)
 	return nil
 }
 
-func flush(ctx context.Context, f *faults) error {
-	o, err := redis.ParseURL(f.d.redis.URL)
+func flush(ctx context.Context, m *mishaps) error {
+	o, err := redis.ParseURL(m.d.redis.URL)
 	if err != nil {
 		return err
 	}
@@ -179,21 +179,21 @@ func flush(ctx context.Context, f *faults) error {
 	return client.FlushAll(ctx).Err()
 }
 
-func loseReplies(ctx context.Context, f *faults) error {
-	f.d.proxy.losing.Store(true)
-	defer f.d.proxy.losing.Store(false)
+func loseReplies(ctx context.Context, m *mishaps) error {
+	m.d.proxy.losing.Store(true)
+	defer m.d.proxy.losing.Store(false)
 	rest(ctx, 3*time.Second)
 	return nil
 }
 
-func cut(_ context.Context, f *faults) error {
-	f.d.proxy.cut()
+func cut(_ context.Context, m *mishaps) error {
+	m.d.proxy.cut()
 	return nil
 }
 
-func killPostgres(ctx context.Context, f *faults) error {
-	f.d.postgres.Kill()
-	rest(ctx, f.options.away)
-	f.d.postgres.Restart(f.d.host)
+func killPostgres(ctx context.Context, m *mishaps) error {
+	m.d.postgres.Kill()
+	rest(ctx, m.options.away)
+	m.d.postgres.Restart(m.d.host)
 	return nil
 }
