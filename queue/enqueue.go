@@ -24,11 +24,11 @@ func (q *Queue) Enqueue(ctx context.Context, r Request) (*Job, error) {
 		job, fresh, err = q.enqueueTx(ctx, tx, r, changes)
 		return err
 	})
+	if fresh || store.Uncertain(err) { // what no job came to know after all, the sweep of the blob store removes
+		claim(r.Files)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if fresh {
-		claim(r.Files)
 	}
 	return job, nil
 }
@@ -55,7 +55,7 @@ func (q *Queue) EnqueueTx(ctx context.Context, tx *store.Tx, r Request) (*Job, e
 	return job, nil
 }
 
-// enqueueTx also tells whether the job is a fresh one.
+// enqueueTx also tells whether the job is a fresh one, of this request.
 func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes *changes) (*Job, bool, error) {
 	kind, known := q.kinds[r.Kind]
 	if !known {
@@ -80,7 +80,7 @@ func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes 
 		attempts, string(r.Input), store.OrNull(r.IdempotencyKey), store.OrNull(r.parent), at, at, at)
 	if errors.Is(err, store.ErrNotFound) { // the key is taken, or this transaction was committed before
 		job, err = store.One(ctx, tx, selectSame, scanJob, r.id, r.Owner, r.Kind, r.IdempotencyKey)
-		return job, false, err
+		return job, err == nil && job.ID == r.id, err
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("enqueue %s: %w", r.Kind, err)

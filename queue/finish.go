@@ -116,8 +116,8 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 		}
 		return changes.record(ctx, tx, j, StateChanged, "")
 	})
-	if errors.Is(err, errFenced) {
-		q.forget(ctx, files)
+	if errors.Is(err, errFenced) { // perhaps by this very ending, whose answer was lost
+		q.forgetUnknown(ctx, madeKeys(files)...)
 	}
 	if err == nil {
 		q.slotFreed(ctx, run.Job)
@@ -128,7 +128,7 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 
 // failedAfterAll ends an attempt whose work was done and could not be kept.
 func (q *Queue) failedAfterAll(ctx context.Context, run *Run, kind Definition, files []made, err error) (State, error) {
-	q.forget(ctx, files)
+	q.removeBlobs(ctx, madeKeys(files)...)
 	return q.writeEnding(ctx, nil, run, Progress{}, ending{err: err})
 }
 
@@ -188,13 +188,21 @@ func addFileTx(ctx context.Context, tx *store.Tx, job *Job, role Role, o blob.Ob
 	return nil
 }
 
-// forget removes files that no row knows.
-func (q *Queue) forget(ctx context.Context, files []made) {
+// forgetUnknown removes those files that no row knows. What cannot be asked now, the sweep of the blob store does.
+func (q *Queue) forgetUnknown(ctx context.Context, keys ...blob.Key) {
+	for _, key := range keys {
+		if owned, err := q.Owned(ctx, key); err == nil && !owned {
+			q.removeBlobs(ctx, key)
+		}
+	}
+}
+
+func madeKeys(files []made) []blob.Key {
 	keys := make([]blob.Key, len(files))
 	for i, f := range files {
 		keys[i] = f.object.Key
 	}
-	q.removeBlobs(ctx, keys...)
+	return keys
 }
 
 // removeBlobs deletes files that no row knows any more, and reports whether it did. It ends at the first error, since

@@ -49,8 +49,8 @@ func (r *Run) Keep(ctx context.Context, name string, note any, m *Making) (Kept,
 		}
 	}
 	if err := r.writeKept(ctx, k); err != nil {
-		if k.File != nil {
-			r.queue.removeBlobs(context.WithoutCancel(ctx), k.File.Key)
+		if k.File != nil && !store.Uncertain(err) {
+			r.queue.forgetUnknown(context.WithoutCancel(ctx), k.File.Key)
 		}
 		return Kept{}, fmt.Errorf("keep %s: %w", name, err)
 	}
@@ -77,6 +77,8 @@ func (r *Run) writeKept(ctx context.Context, k Kept) error {
 			return nil, err
 		}
 		if f := k.File; f != nil {
+			// Committed before, without an answer, it would replace itself.
+			replaced = slices.DeleteFunc(replaced, func(key blob.Key) bool { return key == f.Key })
 			if _, err := tx.Exec(ctx, insertFile, f.ID, f.Job, r.Job.Owner, f.Role, f.Key.String(), f.Name, f.MediaType, f.Bytes, f.SHA256); err != nil {
 				return nil, err
 			}

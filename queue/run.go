@@ -142,6 +142,7 @@ func (q *Queue) Open(ctx context.Context, f File) (io.ReadSeekCloser, error) {
 type Making struct {
 	*blob.Writer
 	name, mediaType string
+	finished        *blob.Object // nil until it is durable
 }
 
 // Create begins a file of the job. Whatever becomes of the attempt, nothing half-written stays.
@@ -164,17 +165,20 @@ type made struct {
 	name, mediaType string
 }
 
-// finishFiles makes the written files durable.
+// finishFiles makes the written files durable. The end of a job may be written more than once, and so this called.
 func (r *Run) finishFiles() ([]made, error) {
 	r.making.Lock()
 	defer r.making.Unlock()
 	var all []made
 	for _, m := range r.made {
-		object, err := m.Commit()
-		if err != nil {
-			return all, fmt.Errorf("finish %s: %w", m.name, err)
+		if m.finished == nil {
+			object, err := m.Commit()
+			if err != nil {
+				return all, fmt.Errorf("finish %s: %w", m.name, err)
+			}
+			m.finished = &object
 		}
-		all = append(all, made{object, Artifact, m.name, m.mediaType})
+		all = append(all, made{*m.finished, Artifact, m.name, m.mediaType})
 	}
 	return all, nil
 }

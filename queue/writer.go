@@ -110,13 +110,24 @@ func (w *writer) gather(first *pending) []*pending {
 func (w *writer) flush(batch []*pending) {
 	if err := w.together(batch); err != nil && len(batch) > 1 {
 		for _, p := range batch {
-			p.err = w.together([]*pending{p})
+			w.alone(p, err)
 		}
 	} else if err != nil {
 		batch[0].err = err
 	}
 	for _, p := range batch {
 		close(p.done)
+	}
+}
+
+// alone runs p after a transaction that it shared has ended with err. Where that may have been committed, a
+// failure of the second tells nothing of p.
+func (w *writer) alone(p *pending, err error) {
+	if again := w.together([]*pending{p}); again != nil {
+		p.err = again
+	}
+	if p.err != nil && store.Uncertain(err) {
+		p.err = errors.Join(p.err, err)
 	}
 }
 

@@ -79,10 +79,28 @@ func (db *DB) attempt(ctx context.Context, fn func(*Tx) error) (*Tx, error) {
 		return nil, err
 	}
 	if err := t.Commit(); err != nil {
+		if !refused(err) {
+			err = fmt.Errorf("%w: %w", errUncertain, err)
+		}
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	return tx, nil
 }
+
+var errUncertain = errors.New("the answer was lost")
+
+// refused reports whether the error of a commit shows that nothing was committed: the server has said so, or was
+// never asked.
+func refused(err error) bool {
+	var said *pgconn.PgError
+	if errors.As(err, &said) {
+		return said.Severity == "ERROR" // FATAL and PANIC come from a server that goes down, perhaps after the commit
+	}
+	return pgconn.SafeToRetry(err)
+}
+
+// Uncertain reports whether err is that of a transaction which may have been committed all the same.
+func Uncertain(err error) bool { return errors.Is(err, errUncertain) }
 
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
