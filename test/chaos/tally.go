@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"gatehouse/internal/blob"
 )
 
 // tally is what has become of the jobs.
@@ -16,7 +19,9 @@ type tally struct {
 	lost                   int // never ended, or a server said that it had started them and they are not there
 	twice                  int // have succeeded more than once
 	failed                 int // after all attempts, or for no reason that was meant
+	gone                   int // files of jobs that are not in the store of files
 	misfits                int // workflows with a step too many or too few
+	files                  int // of jobs
 	moments, missed        int // of the schedule
 
 	started, late int // at their first attempt while all was whole; more than lateAfter too late
@@ -67,7 +72,7 @@ func look(ctx context.Context, d *deployment, l *load, m *mishaps, w *watchers) 
 		}
 	}
 	t.missed = max(0, l.moments()-t.moments)
-	return t, errors.Join(t.lookForUnknown(ctx, d.db, l), t.lookForLate(ctx, d.db), t.lookAtKills(ctx, d.db, m.killed), t.lookAtWatches(ctx, d.db, w))
+	return t, errors.Join(t.lookForUnknown(ctx, d.db, l), t.lookForFiles(ctx, d), t.lookForLate(ctx, d.db), t.lookAtKills(ctx, d.db, m.killed), t.lookAtWatches(ctx, d.db, w))
 }
 
 // lookForUnknown counts as lost what a server has started, as it said, and the database does not have.
@@ -86,6 +91,32 @@ func (t *tally) lookForUnknown(ctx context.Context, db *sql.DB, l *load) error {
 		}
 	}
 	t.lost += t.asked - len(l.jobs) // each was asked for until it was started
+	return nil
+}
+
+// lookForFiles opens every file that a job has read or made.
+func (t *tally) lookForFiles(ctx context.Context, d *deployment) error {
+	files, err := blob.Open(filepath.Join(d.folder, "data", "files"))
+	if err != nil {
+		return err
+	}
+	keys, err := texts(ctx, d.db, `SELECT blob_key FROM job_files`)
+	if err != nil {
+		return err
+	}
+	for _, text := range keys {
+		key, err := blob.ParseKey(text)
+		if err != nil {
+			return err
+		}
+		content, _, err := files.Open(ctx, key)
+		if err != nil {
+			t.gone++
+			continue
+		}
+		_ = content.Close()
+	}
+	t.files = len(keys)
 	return nil
 }
 
@@ -189,12 +220,12 @@ func numbers(ctx context.Context, db *sql.DB, query string, args ...any) ([]int6
 
 // verdict is nil when the jobs have come through.
 func (t *tally) verdict() error {
-	if t.lost+t.twice+t.failed+t.misfits+t.missed == 0 && t.missing+t.again+t.disorder+t.unended == 0 {
+	if t.lost+t.twice+t.failed+t.gone+t.misfits+t.missed == 0 && t.missing+t.again+t.disorder+t.unended == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d jobs lost, %d done twice, %d failed, %d workflows with wrong steps, %d moments missed; "+
+	return fmt.Errorf("%d jobs lost, %d done twice, %d failed, %d files gone, %d workflows with wrong steps, %d moments missed; "+
 		"of events %d missing, %d twice, %d out of order, and of %d watches no end was told",
-		t.lost, t.twice, t.failed, t.misfits, t.missed, t.missing, t.again, t.disorder, t.unended)
+		t.lost, t.twice, t.failed, t.gone, t.misfits, t.missed, t.missing, t.again, t.disorder, t.unended)
 }
 
 // print writes the tables.
@@ -209,6 +240,7 @@ func (t *tally) print(to io.Writer) {
 		{"**lost** (never ended)", t.lost},
 		{"**finished twice** (more than one SUCCEEDED)", t.twice},
 		{"failed", t.failed},
+		{"files of jobs, those that are gone", fmt.Sprintf("%d, %d", t.files, t.gone)},
 		{"workflows with a step too many or too few", t.misfits},
 		{"jobs of the schedule, moments without one", fmt.Sprintf("%d, %d", t.moments, t.missed)},
 		{fmt.Sprintf("late: begun more than %v after due while all was whole", lateAfter), fmt.Sprintf("%d of %d, at most %v", t.late, t.started, brief(t.latest))},
