@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that makes and drops the tests' databases
@@ -121,7 +122,7 @@ var (
 
 // Postgres returns the URL of an empty database on the PostgreSQL that the tests of this binary
 // share. The server runs with its default durability.
-func Postgres(t Host) string {
+func Postgres(t testing.TB) string {
 	t.Helper()
 	need(t, "postgres", "/usr/lib/postgresql/*/bin/postgres")
 	sharedPostgresOnce.Do(func() {

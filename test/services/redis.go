@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -115,7 +116,7 @@ var (
 
 // Redis returns the URL of an empty database on the Redis that the tests of this binary share.
 // Publish and subscribe know no databases: tests that use them name their channels apart.
-func Redis(t Host) string {
+func Redis(t testing.TB) string {
 	t.Helper()
 	need(t, "redis-server")
 	sharedRedisOnce.Do(func() {
