@@ -74,7 +74,7 @@ func startOutsideWorker(t *testing.T, c *client, url string) *outsideWorker {
 		t.Fatal(err)
 	}
 	command := exec.Command(services.Python(t), "-u", script)
-	command.Env = append(cleanEnvironment(), "GATEHOUSE_URL="+url, "GATEHOUSE_API_KEY="+key.access,
+	command.Env = append(services.CleanEnvironment(), "GATEHOUSE_URL="+url, "GATEHOUSE_API_KEY="+key.access,
 		"GATEHOUSE_WEBHOOK_SECRET="+c.webhookSecret(), "PORT=0")
 	command.Stdout, command.Stderr = w.log, w.log
 	ended := make(chan struct{})
