@@ -86,12 +86,9 @@ func publish(t testing.TB, b *Bus, topic, message string) {
 // server is one process of a deployment.
 func server(t testing.TB, url, namespace string) *Bus {
 	t.Helper()
-	options, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	options := services.RedisOptions(t, url)
 	options.ContextTimeoutEnabled = true
-	client := redis.NewClient(options)
+	client := redis.NewUniversalClient(options)
 	b := Redis(client, namespace, Options{})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -121,14 +118,13 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// pair runs test on two processes of one deployment, and on one in-process bus that is both.
+// pair runs test on two processes of one deployment over every form of Redis, and on one in-process bus that is both.
 func pair(t *testing.T, test func(t *testing.T, a, b *Bus)) {
 	t.Run("local", func(t *testing.T) {
 		b := Local()
 		test(t, b, b)
 	})
-	t.Run("redis", func(t *testing.T) {
-		url := services.Redis(t)
+	services.EachRedis(t, func(t *testing.T, url string) {
 		test(t, server(t, url, t.Name()), server(t, url, t.Name()))
 	})
 }

@@ -103,7 +103,9 @@ func (l *link) write(ctx context.Context, batch []*outgoing) error {
 	defer cancel()
 	pipe := l.client.Pipeline()
 	for _, o := range batch {
-		_ = pipe.Process(ctx, once{redis.NewIntCmd(ctx, "publish", o.channel, o.payload)})
+		publish := redis.NewIntCmd(ctx, "publish", o.channel, o.payload)
+		publish.SetFirstKeyPos(1) // all on one node of a Cluster, where we listen: order is kept
+		_ = pipe.Process(ctx, once{publish})
 	}
 	answers, err := pipe.Exec(ctx)
 	for i, o := range batch {

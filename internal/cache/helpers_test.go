@@ -228,11 +228,7 @@ func remote(t testing.TB, redisURL string) *cache.Remote {
 
 func client(t testing.TB, redisURL string) redis.UniversalClient {
 	t.Helper()
-	parsed, err := redis.ParseURL(redisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &redis.UniversalOptions{Addrs: []string{parsed.Addr}, DB: parsed.DB}
+	o := services.RedisOptions(t, redisURL)
 	cache.Tune(o)
 	c := redis.NewUniversalClient(o)
 	t.Cleanup(func() { _ = c.Close() })

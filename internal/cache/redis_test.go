@@ -25,23 +25,25 @@ func pair(t testing.TB, url string, h *hub, o cache.Options[string, user]) (a, b
 }
 
 func TestWhatOneServerLoadedAnotherFindsInRedis(t *testing.T) {
-	a, b := pair(t, services.Redis(t), newHub(), options(nil))
-	d := newTable()
-	d.mu.Lock()
-	d.rows["ada"] = user{Name: "Ada", Version: 1, Notes: []string{strings.Repeat("long ", 2000)}, Seen: time.Now().UTC()}
-	d.mu.Unlock()
-	expect(t, a, d, "ada", 1)
-	expect(t, b, d, "ada", 1)
-	expect(t, a, d, "nobody", -1)
-	expect(t, b, d, "nobody", -1)
-	expectReads(t, d, 2)
-	got, _ := b.Get(t.Context(), "ada", d.load)
-	if want := d.rows["ada"]; len(got.Notes) != 1 || got.Notes[0] != want.Notes[0] || !got.Seen.Equal(want.Seen) {
-		t.Errorf("the other server has another value: %.100v", got)
-	}
-	if stats := b.Stats(); stats.RemoteHits != 2 || stats.Loads != 0 {
-		t.Errorf("stats %+v", stats)
-	}
+	services.EachRedis(t, func(t *testing.T, url string) {
+		a, b := pair(t, url, newHub(), options(nil))
+		d := newTable()
+		d.mu.Lock()
+		d.rows["ada"] = user{Name: "Ada", Version: 1, Notes: []string{strings.Repeat("long ", 2000)}, Seen: time.Now().UTC()}
+		d.mu.Unlock()
+		expect(t, a, d, "ada", 1)
+		expect(t, b, d, "ada", 1)
+		expect(t, a, d, "nobody", -1)
+		expect(t, b, d, "nobody", -1)
+		expectReads(t, d, 2)
+		got, _ := b.Get(t.Context(), "ada", d.load)
+		if want := d.rows["ada"]; len(got.Notes) != 1 || got.Notes[0] != want.Notes[0] || !got.Seen.Equal(want.Seen) {
+			t.Errorf("the other server has another value: %.100v", got)
+		}
+		if stats := b.Stats(); stats.RemoteHits != 2 || stats.Loads != 0 {
+			t.Errorf("stats %+v", stats)
+		}
+	})
 }
 
 func TestKeysInRedisAreNamespacedHashedAndExpire(t *testing.T) {
@@ -91,20 +93,22 @@ func TestANeverStaleEntryLeavesRedisWhenItIsOld(t *testing.T) {
 }
 
 func TestAnotherServersMemoryForgetsWhatWasInvalidated(t *testing.T) {
-	a, b := pair(t, services.Redis(t), newHub(), options(nil))
-	d := newTable()
-	d.write("ada", 1)
-	d.write("\xff", 1) // a key that JSON cannot carry
-	for _, key := range []string{"ada", "\xff"} {
-		expect(t, a, d, key, 1)
-		expect(t, b, d, key, 1)
-		d.write(key, 2)
-		if err := a.Invalidate(t.Context(), key); err != nil {
-			t.Fatal(err)
+	services.EachRedis(t, func(t *testing.T, url string) {
+		a, b := pair(t, url, newHub(), options(nil))
+		d := newTable()
+		d.write("ada", 1)
+		d.write("\xff", 1) // a key that JSON cannot carry
+		for _, key := range []string{"ada", "\xff"} {
+			expect(t, a, d, key, 1)
+			expect(t, b, d, key, 1)
+			d.write(key, 2)
+			if err := a.Invalidate(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, b, d, key, 2)
+			expect(t, a, d, key, 2)
 		}
-		expect(t, b, d, key, 2)
-		expect(t, a, d, key, 2)
-	}
+	})
 }
 
 func TestInvalidateGoesOnWhenItsCallerHasGone(t *testing.T) {
@@ -346,112 +350,117 @@ func TestADeadRedisCostsNothingAfterThreeFailures(t *testing.T) {
 }
 
 func TestInvalidateAllEmptiesOneLayerEverywhereAndNothingElse(t *testing.T) {
-	url := services.Redis(t)
-	h := newHub()
-	a, b := pair(t, url, h, options(nil))
-	other := options(nil)
-	other.Name = "user2"
-	beside := layer(t, remote(t, url), h, other)
-	c := client(t, url)
-	c.Set(t.Context(), "work:queue", "jobs", 0)
-	d := newTable()
-	for i := range 2500 {
-		d.write(fmt.Sprint(i), 1)
-	}
-	expect(t, beside, d, "1", 1)
-	expect(t, b, d, "1", 1)
-	keys := make([]string, 2500)
-	for i := range keys {
-		keys[i] = fmt.Sprint(i)
-	}
-	if _, err := a.GetMany(t.Context(), keys, d.loadMany); err != nil {
-		t.Fatal(err)
-	}
-	for i := range keys {
-		d.write(fmt.Sprint(i), 2)
-	}
-	if err := a.InvalidateAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	got, err := b.GetMany(t.Context(), keys, d.loadMany)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for key, u := range got {
-		if u.Version != 2 {
-			t.Fatalf("%s has version %d", key, u.Version)
+	services.EachRedis(t, func(t *testing.T, url string) {
+		h := newHub()
+		a, b := pair(t, url, h, options(nil))
+		other := options(nil)
+		other.Name = "user2"
+		beside := layer(t, remote(t, url), h, other)
+		c := client(t, url)
+		c.Set(t.Context(), "work:queue", "jobs", 0)
+		d := newTable()
+		for i := range 2500 {
+			d.write(fmt.Sprint(i), 1)
 		}
-	}
-	expect(t, beside, d, "1", 1)
-	if c.Get(t.Context(), "work:queue").Val() != "jobs" {
-		t.Error("a key that is not ours is gone")
-	}
+		expect(t, beside, d, "1", 1)
+		expect(t, b, d, "1", 1)
+		keys := make([]string, 2500)
+		for i := range keys {
+			keys[i] = fmt.Sprint(i)
+		}
+		if _, err := a.GetMany(t.Context(), keys, d.loadMany); err != nil {
+			t.Fatal(err)
+		}
+		for i := range keys {
+			d.write(fmt.Sprint(i), 2)
+		}
+		if err := a.InvalidateAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.GetMany(t.Context(), keys, d.loadMany)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, u := range got {
+			if u.Version != 2 {
+				t.Fatalf("%s has version %d", key, u.Version)
+			}
+		}
+		expect(t, beside, d, "1", 1)
+		if c.Get(t.Context(), "work:queue").Val() != "jobs" {
+			t.Error("a key that is not ours is gone")
+		}
+	})
 }
 
 func TestALayerRunsWhatIsWrittenAgainstGocache(t *testing.T) {
-	a, b := pair(t, services.Redis(t), newHub(), options(nil))
-	var one, two gocache.CacheInterface[user] = cache.AsGocache(a), cache.AsGocache(b)
-	ctx := t.Context()
-	missing := (*store.NotFound)(nil)
-	if _, err := one.Get(ctx, "ada"); !errors.As(err, &missing) {
-		t.Fatalf("got %v, want NotFound", err)
-	}
-	if err := two.Set(ctx, "ada", user{Version: 1}, store.WithExpiration(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []gocache.CacheInterface[user]{one, two} {
-		if got, err := c.Get(ctx, "ada"); err != nil || got.Version != 1 {
-			t.Fatalf("got %+v, %v", got, err)
+	services.EachRedis(t, func(t *testing.T, url string) {
+		a, b := pair(t, url, newHub(), options(nil))
+		var one, two gocache.CacheInterface[user] = cache.AsGocache(a), cache.AsGocache(b)
+		ctx := t.Context()
+		missing := (*store.NotFound)(nil)
+		if _, err := one.Get(ctx, "ada"); !errors.As(err, &missing) {
+			t.Fatalf("got %v, want NotFound", err)
 		}
-	}
-	if err := one.Set(ctx, "ada", user{Version: 2}); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := two.Get(ctx, "ada"); err != nil || got.Version != 2 {
-		t.Fatalf("after the other's Set: %+v, %v", got, err)
-	}
-	if err := two.Delete(ctx, "ada"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := one.Get(ctx, "ada"); !errors.As(err, &missing) {
-		t.Fatalf("after Delete: %v", err)
-	}
-	_ = one.Set(ctx, "eve", user{Version: 1})
-	if err := two.Clear(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := one.Get(ctx, "eve"); !errors.As(err, &missing) {
-		t.Fatalf("after Clear: %v", err)
-	}
-	if _, err := one.Get(ctx, 7); err == nil {
-		t.Error("a key that is not a string is accepted")
-	}
-	if err := one.Set(ctx, "ada", user{}, store.WithTags([]string{"x"})); err == nil {
-		t.Error("tags are accepted")
-	}
-	if err := one.Invalidate(ctx); err == nil {
-		t.Error("invalidation by tags is accepted")
-	}
+		if err := two.Set(ctx, "ada", user{Version: 1}, store.WithExpiration(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []gocache.CacheInterface[user]{one, two} {
+			if got, err := c.Get(ctx, "ada"); err != nil || got.Version != 1 {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+		}
+		if err := one.Set(ctx, "ada", user{Version: 2}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := two.Get(ctx, "ada"); err != nil || got.Version != 2 {
+			t.Fatalf("after the other's Set: %+v, %v", got, err)
+		}
+		if err := two.Delete(ctx, "ada"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := one.Get(ctx, "ada"); !errors.As(err, &missing) {
+			t.Fatalf("after Delete: %v", err)
+		}
+		_ = one.Set(ctx, "eve", user{Version: 1})
+		if err := two.Clear(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := one.Get(ctx, "eve"); !errors.As(err, &missing) {
+			t.Fatalf("after Clear: %v", err)
+		}
+		if _, err := one.Get(ctx, 7); err == nil {
+			t.Error("a key that is not a string is accepted")
+		}
+		if err := one.Set(ctx, "ada", user{}, store.WithTags([]string{"x"})); err == nil {
+			t.Error("tags are accepted")
+		}
+		if err := one.Invalidate(ctx); err == nil {
+			t.Error("invalidation by tags is accepted")
+		}
+	})
 }
 
 func TestALoadDoesNotReplaceInRedisWhatWasSetMeanwhile(t *testing.T) {
-	a, b := pair(t, services.Redis(t), newHub(), options(nil))
-	d := newTable()
-	d.write("ada", 1)
-	if _, err := b.Get(t.Context(), "ada", func(ctx context.Context, key string) (user, error) {
-		got, err := d.load(ctx, key)
-		d.write("ada", 2)
-		if err := a.Set(ctx, "ada", user{Version: 2}, 0); err != nil {
-			t.Error(err)
+	services.EachRedis(t, func(t *testing.T, url string) {
+		a, b := pair(t, url, newHub(), options(nil))
+		d := newTable()
+		d.write("ada", 1)
+		if _, err := b.Get(t.Context(), "ada", func(ctx context.Context, key string) (user, error) {
+			got, err := d.load(ctx, key)
+			d.write("ada", 2)
+			if err := a.Set(ctx, "ada", user{Version: 2}, 0); err != nil {
+				t.Error(err)
+			}
+			return got, err
+		}); err != nil {
+			t.Fatal(err)
 		}
-		return got, err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	expect(t, b, d, "ada", 2)
-	if stats := b.Stats(); stats.RemoteHits == 0 {
-		t.Errorf("not from Redis: %+v", stats)
-	}
+		expect(t, b, d, "ada", 2)
+		if stats := b.Stats(); stats.RemoteHits == 0 {
+			t.Errorf("not from Redis: %+v", stats)
+		}
+	})
 }
 
 func TestGarbageInRedisIsAMiss(t *testing.T) {

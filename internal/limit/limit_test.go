@@ -33,26 +33,22 @@ func (c *clock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
 func client(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	parsed, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &redis.UniversalOptions{Addrs: []string{parsed.Addr}, DB: parsed.DB}
+	o := services.RedisOptions(t, url)
 	limit.Tune(o)
 	c := redis.NewUniversalClient(o)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// eachForm runs a test on both forms with a clock of its own.
+// eachForm runs a test in memory and on every form of Redis, with a clock of its own.
 func eachForm(t *testing.T, test func(t *testing.T, l *limit.Limiter, c *clock)) {
 	t.Run("memory", func(t *testing.T) {
 		c := newClock()
 		test(t, limit.New(nil, limit.Options{Now: c.now}), c)
 	})
-	t.Run("redis", func(t *testing.T) {
+	services.EachRedis(t, func(t *testing.T, url string) {
 		c := newClock()
-		test(t, limit.New(client(t, services.Redis(t)), limit.Options{Now: c.now}), c)
+		test(t, limit.New(client(t, url), limit.Options{Now: c.now}), c)
 	})
 }
 

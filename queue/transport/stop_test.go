@@ -57,9 +57,8 @@ func (watcher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 
 func TestAClosedBellDoesNotWaitForARedisThatStandsStill(t *testing.T) {
 	r := services.StartRedis(t)
-	patient := client(t, r.URL)
-	patient.Options().ContextTimeoutEnabled = false // such a client waits for as long as it takes
-	patient.Options().ReadTimeout = time.Hour
+	patient := redis.NewClient(&redis.Options{Addr: services.RedisOptions(t, r.URL).Addrs[0], ReadTimeout: time.Hour})
+	t.Cleanup(func() { patient.Close() })
 	w := start(t, Redis(patient, Options{}))
 	push(t, w, "lane", "1")
 	fetchJob(t, w, "lane")

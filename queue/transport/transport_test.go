@@ -37,14 +37,11 @@ func start(t testing.TB, w *Wire) *Wire {
 	return w
 }
 
-func client(t testing.TB, url string) *redis.Client {
+func client(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	options, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	options := services.RedisOptions(t, url)
 	options.ContextTimeoutEnabled = true
-	c := redis.NewClient(options)
+	c := redis.NewUniversalClient(options)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -64,11 +61,11 @@ func polling(t testing.TB, url string, o Options) *Wire {
 	return Redis(client(t, url), o)
 }
 
-// forms runs test on both forms.
+// forms runs test on a wire in memory, and on one over every form of Redis.
 func forms(t *testing.T, test func(t *testing.T, w *Wire)) {
 	t.Run("local", func(t *testing.T) { test(t, start(t, Local(Options{LaneLimit: limitInTests}))) })
-	t.Run("redis", func(t *testing.T) {
-		test(t, process(t, services.Redis(t), Options{LaneLimit: limitInTests}))
+	services.EachRedis(t, func(t *testing.T, url string) {
+		test(t, process(t, url, Options{LaneLimit: limitInTests}))
 	})
 }
 
@@ -348,9 +345,8 @@ func TestEveryMessageIsDeliveredOnceToManyWorkers(t *testing.T) {
 			}
 		}
 	}
-	forms(t, func(t *testing.T, w *Wire) { check(t, w) })
-	t.Run("two processes", func(t *testing.T) {
-		url := services.Redis(t)
+	t.Run("local", func(t *testing.T) { check(t, start(t, Local(Options{}))) })
+	services.EachRedis(t, func(t *testing.T, url string) {
 		check(t, process(t, url, Options{}), process(t, url, Options{}))
 	})
 }

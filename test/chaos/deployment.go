@@ -52,7 +52,7 @@ func deploy(h services.Host, workers int) *deployment {
 			h.Fatalf("%v", err)
 		}
 	}
-	d.postgres, d.redis = services.StartPostgres(h), services.StartLastingRedis(h)
+	d.postgres, d.redis = services.StartPostgres(h), services.StartDurableRedis(h)
 	d.proxy = startProxy(h, d.redis.Addr())
 	d.database = d.postgres.URL
 	db, err := sql.Open("pgx", d.database)

@@ -40,8 +40,8 @@ func TestAProgramTidiesUpInReverseAndTellsWhyItWasGivenUp(t *testing.T) {
 	}
 }
 
-func TestALastingRedisKeepsItsDataUntilItForgets(t *testing.T) {
-	s := StartLastingRedis(t)
+func TestADurableRedisKeepsItsDataUntilItForgets(t *testing.T) {
+	s := StartDurableRedis(t)
 	say := func(command string) string {
 		t.Helper()
 		conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -21,40 +20,42 @@ type RedisServer struct {
 	program string
 	folder  string
 	port    int
-	keeps   bool // its data, over a restart
+	bus     int      // where the other nodes of a cluster speak with it
+	more    []string // arguments beside those that all have
+	dial    func() (net.Conn, error)
 	running *Child
 }
 
 // StartRedis starts a private server that ends with t. It keeps no data over a restart.
 func StartRedis(t Host) *RedisServer {
 	t.Helper()
-	s := startRedis(t, t.TempDir())
+	return endWith(t, startRedis(t, t.TempDir()))
+}
+
+// StartDurableRedis starts one that keeps all it has confirmed, also when it is killed.
+func StartDurableRedis(t Host) *RedisServer {
+	t.Helper()
+	return endWith(t, startRedis(t, t.TempDir(), "--appendonly", "yes"))
+}
+
+func endWith(t Host, s *RedisServer) *RedisServer {
 	t.Cleanup(s.Kill)
 	return s
 }
 
-// StartLastingRedis is StartRedis for a server that keeps over a restart what it has answered for, even when it
-// was killed.
-func StartLastingRedis(t Host) *RedisServer {
+func startRedis(t Host, folder string, more ...string) *RedisServer {
 	t.Helper()
-	s := newRedis(t, t.TempDir())
-	s.keeps = true
-	s.Restart(t)
-	t.Cleanup(s.Kill)
-	return s
-}
-
-func startRedis(t Host, folder string) *RedisServer {
-	t.Helper()
-	s := newRedis(t, folder)
+	s := newRedis(t, folder, more...)
 	s.Restart(t)
 	return s
 }
 
-func newRedis(t Host, folder string) *RedisServer {
+// newRedis returns a server that is not started yet.
+func newRedis(t Host, folder string, more ...string) *RedisServer {
 	t.Helper()
-	s := &RedisServer{program: need(t, "redis-server"), folder: folder, port: FreePort(t)}
-	s.URL = fmt.Sprintf("redis://127.0.0.1:%d/0", s.port)
+	s := &RedisServer{program: need(t, "redis-server"), folder: folder, port: FreePort(t), more: more}
+	s.URL = fmt.Sprintf("redis://%s/0", s.Addr())
+	s.dial = func() (net.Conn, error) { return net.DialTimeout("tcp", s.Addr(), time.Second) }
 	return s
 }
 
@@ -64,11 +65,13 @@ func (s *RedisServer) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port)
 // Forget deletes what a killed server has kept.
 func (s *RedisServer) Forget() error { return os.RemoveAll(filepath.Join(s.folder, "appendonlydir")) }
 
-// Restart starts the server again on its port and returns once it answers: empty, unless it lasts.
+// Restart starts the server again on its port and returns once it answers: empty, unless it is durable.
 func (s *RedisServer) Restart(t Host) {
 	t.Helper()
-	command := exec.Command(s.program, "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--save", "",
-		"--appendonly", map[bool]string{false: "no", true: "yes"}[s.keeps], "--dir", s.folder, "--databases", "1024", "--loglevel", "warning")
+	command := exec.Command(s.program, append([]string{
+		"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--save", "",
+		"--appendonly", "no", "--dir", s.folder, "--databases", "1024", "--loglevel", "warning",
+	}, s.more...)...)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error
 	if s.running, err = Spawn(command); err != nil {
@@ -87,7 +90,7 @@ func (s *RedisServer) Pause() { _ = s.running.command.Process.Signal(syscall.SIG
 func (s *RedisServer) Resume() { _ = s.running.command.Process.Signal(syscall.SIGCONT) }
 
 func (s *RedisServer) ping() error {
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", s.port), time.Second)
+	conn, err := s.dial()
 	if err != nil {
 		return err
 	}
@@ -116,22 +119,12 @@ var (
 
 // Redis returns the URL of an empty database on the Redis that the tests of this binary share.
 // Publish and subscribe know no databases: tests that use them name their channels apart.
-func Redis(t testing.TB) string {
+func Redis(t Host) string {
 	t.Helper()
 	need(t, "redis-server")
-	sharedRedisOnce.Do(func() {
-		folder, err := os.MkdirTemp("", "gatehouse-redis-")
-		if err != nil {
-			t.Fatalf("make a folder for redis-server: %v", err)
-		}
-		sharedRedis = startRedis(t, folder)
-	})
+	sharedRedisOnce.Do(func() { sharedRedis = startRedis(t, sharedFolder(t)) })
 	if sharedRedis == nil {
 		t.Fatalf("the shared redis-server did not start")
 	}
-	n := redisDatabases.Add(1)
-	if n >= 1024 {
-		t.Fatalf("more than 1023 tests asked for a Redis database")
-	}
-	return strings.TrimSuffix(sharedRedis.URL, "/0") + fmt.Sprintf("/%d", n)
+	return emptyDatabase(t, sharedRedis.URL)
 }

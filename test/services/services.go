@@ -41,10 +41,14 @@ func Run(m *testing.M, ignore ...goleak.Option) int {
 }
 
 func stopShared() {
-	if sharedRedis != nil {
-		sharedRedis.Kill()
-		_ = os.RemoveAll(sharedRedis.folder)
+	for _, s := range []*RedisServer{sharedRedis, sharedTLS.server} {
+		if s != nil {
+			s.Kill()
+			_ = os.RemoveAll(s.folder)
+		}
 	}
+	sharedCluster.stop()
+	sharedSentinels.stop()
 	if sharedPostgres != nil {
 		sharedPostgres.Kill()
 		_ = os.RemoveAll(filepath.Dir(sharedPostgres.folder))
