@@ -125,7 +125,8 @@ type Queue struct {
 	pushes     *enqueuer
 	running    running
 	limited    limited
-	more       bool // jobs that wait to be pushed again; of the sweeper alone
+	more       bool   // jobs that wait to be pushed again; of the sweeper alone
+	outage     outage // of the transport; of the sweeper alone
 	counts     counts
 	flows      flows
 	statsWatch statsWatch

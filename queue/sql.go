@@ -193,12 +193,12 @@ var (
 
 // What the sweeper asks and does.
 var (
-	releaseDue = due("")
-	relayStale = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+`) RETURNING `+columns).
-			On(store.Postgres, `UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+staleIDs+` FOR UPDATE SKIP LOCKED) RETURNING `+columns)
+	releaseDue  = due("")
+	relayPushed = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+pushedIDs+`) RETURNING `+columns).
+			On(store.Postgres, `UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND id IN (`+pushedIDs+` FOR UPDATE SKIP LOCKED) RETURNING `+columns)
 
-	selectStale = store.SQL(`SELECT id, owner_id ` + stale)
-	relayChosen = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND pushed_at > 0 AND pushed_at < {now} - ?
+	selectPushed = store.SQL(`SELECT id, owner_id ` + pushed)
+	relayChosen  = store.SQL(`UPDATE jobs SET pushed_at = {now} WHERE state = 'QUEUED' AND pushed_at > 0 AND pushed_at < ?
 		AND id IN (?*) RETURNING ` + columns)
 
 	selectOrphans = store.SQL(`SELECT id FROM jobs WHERE ` + orphaned + ` ORDER BY id LIMIT 500`)
@@ -251,9 +251,10 @@ func vitalsOf(lanes []laneOf, ours string) *store.Query {
 	return store.SQL(text)
 }
 
-const staleIDs = `SELECT id ` + stale
+const pushedIDs = `SELECT id ` + pushed
 
-const stale = `FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at > 0 AND pushed_at < {now} - ?
+// pushed are the queued jobs of a lane that were pushed from one moment on, which is more than 0, and before another.
+const pushed = `FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at >= ? AND pushed_at < ?
 	AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
 	AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused)
 	ORDER BY pushed_at, id LIMIT 500`

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -34,6 +33,8 @@ func (q *Queue) sweep(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		case <-q.wake:
+		case since := <-q.wire.Returned():
+			q.outage.noted(time.Since(since))
 		}
 		wait := q.options.Sweep
 		if v, err := q.look(ctx); err == nil {
@@ -185,88 +186,6 @@ func (q *Queue) requeueTx(ctx context.Context, tx *store.Tx, orphans []ID, chang
 		return err
 	}
 	return recordAll(ctx, tx, changes, jobs, "The worker disappeared in the middle of the job.")
-}
-
-// relay pushes queued jobs that nobody came for. In a lane that still holds messages, the jobs of owners who
-// have one there wait for their turn.
-func (q *Queue) relay(ctx context.Context, v vitals) error {
-	var stale []laneOf
-	var names []string
-	for i, l := range q.lanes {
-		if v.pushed[i] > 0 && v.pushed[i] < v.now-q.options.Stale.Microseconds() {
-			stale, names = append(stale, l), append(names, l.name())
-		}
-	}
-	if len(stale) == 0 {
-		return nil
-	}
-	waiting, err := q.wire.Waiting(ctx, names...)
-	if err != nil {
-		return err
-	}
-	for _, l := range stale {
-		again := q.relayLane
-		if waiting[l.name()] > 0 {
-			again = q.relayAbsent
-		}
-		if err := again(ctx, l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// relayAbsent pushes those of the oldest queued jobs of a lane whose owners have no message there: theirs were
-// lost, and in a lane that never empties nobody would come for them.
-func (q *Queue) relayAbsent(ctx context.Context, l laneOf) error {
-	ofOwner := map[string][]ID{}
-	_, err := store.All(ctx, q.db, selectStale, func(scan store.Scan) (id ID, err error) {
-		var owner string
-		err = scan(&id, &owner)
-		ofOwner[owner] = append(ofOwner[owner], id)
-		return id, err
-	}, l.queue, l.priority, q.options.Stale.Microseconds())
-	if err != nil || len(ofOwner) == 0 {
-		return err
-	}
-	absent, err := q.wire.Absent(ctx, l.name(), slices.Sorted(maps.Keys(ofOwner)))
-	if err != nil {
-		return err
-	}
-	var ids []ID
-	for _, owner := range absent {
-		ids = append(ids, ofOwner[owner]...)
-	}
-	return eachList(ids, func(some []ID) error {
-		return q.pushAgain(ctx, func(tx *store.Tx) ([]*Job, error) {
-			query, size := relayChosen.List(len(some))
-			return store.All(ctx, tx, query, scanJobs(), append([]any{q.options.Stale.Microseconds()}, store.Values(some, size)...)...)
-		})
-	})
-}
-
-// relayAtOnce is how many jobs of a lane are pushed again at a time, as relayStale says.
-const relayAtOnce = 500
-
-func (q *Queue) relayLane(ctx context.Context, l laneOf) error {
-	return q.pushAgain(ctx, func(tx *store.Tx) ([]*Job, error) {
-		return store.All(ctx, tx, relayStale, scanJobs(), l.queue, l.priority, q.options.Stale.Microseconds())
-	})
-}
-
-// pushAgain pushes the jobs that mark has marked as pushed now.
-func (q *Queue) pushAgain(ctx context.Context, mark func(*store.Tx) ([]*Job, error)) error {
-	var jobs []*Job
-	err := q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		jobs, err = mark(tx)
-		return err
-	})
-	if err != nil || len(jobs) == 0 {
-		return err
-	}
-	q.metrics.repushed.Add(int64(len(jobs)))
-	q.more = q.more || len(jobs) == relayAtOnce
-	return q.pushes.pushAll(ctx, jobs)
 }
 
 // expire deletes ended jobs whose time is over, and then their files.

@@ -194,6 +194,7 @@ func (a *app) openRedis(context.Context) error {
 func tuneWork(o *redis.UniversalOptions) {
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries, o.MaxRetries = 1, 1
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = time.Second, time.Second, time.Second // where no context says less
 }
 
 // notices is the bus as session and the caches see it.

@@ -37,7 +37,7 @@ type Settings struct {
 	S3AccessKey       string                   `name:"s3-access-key" help:"The access key of files-url; AWS_ACCESS_KEY_ID when left out."`
 	S3SecretKey       string                   `name:"s3-secret-key" help:"The secret key of files-url; AWS_SECRET_ACCESS_KEY when left out."`
 	DatabaseURL       string                   `help:"sqlite:PATH or postgres://…; SQLite in the data folder when left out."`
-	RedisURL          []string                 `help:"redis://… or rediss://…: cache, messages between servers, limits. Several for Cluster, or for Sentinel with ?master_name=."`
+	RedisURL          []string                 `help:"redis://… or rediss://…: cache, messages between servers, limits. Several, or one with ?cluster=true, for Cluster; with ?master_name= they are Sentinels."`
 	WorkRedisURL      []string                 `help:"Redis for the queue; the same as redis-url when left out. It must not evict."`
 	Workers           int                      `default:"-1" help:"Jobs at once in this process; -1: four a core. 0 needs workers elsewhere, and so Redis."`
 	Queues            map[string]int           `mapsep:"," help:"Queues with workers of their own, e.g. default=8,messages=2: so many of each run at once in this process, 0 none. The others share workers."`
@@ -339,6 +339,14 @@ func (s *Settings) checkRoles(command string, refuse func(string, ...any)) {
 	}
 	if command != "worker" && s.Workers == 0 && len(s.WorkRedisURL) == 0 {
 		refuse("workers 0 without Redis: nobody would ever run a job; set redis-url and start workers, or leave workers out")
+	}
+	for flag, addresses := range map[string][]string{"redis-url": s.RedisURL, "work-redis-url": s.WorkRedisURL} {
+		if len(addresses) == 0 {
+			continue
+		}
+		if _, err := redisOptions(addresses); err != nil {
+			refuse("%s: %v", flag, err)
+		}
 	}
 	if len(s.RedisURL) == 0 && len(s.WorkRedisURL) > 0 {
 		refuse("work-redis-url without redis-url: servers could not tell each other of revoked sessions; set redis-url too")

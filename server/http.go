@@ -284,8 +284,8 @@ func (a *app) serveReadiness(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	parts := map[string]readiness{"database": check(a.db.Ping(ctx)), "files": check(a.files.Ping(ctx))}
 	if a.redis != nil {
-		parts["redis"] = check(a.redis.Ping(ctx).Err())
-		parts["workRedis"] = check(a.workRedis.Ping(ctx).Err())
+		parts["redis"] = check(pingRedis(ctx, a.redis))
+		parts["workRedis"] = check(pingRedis(ctx, a.workRedis))
 	}
 	status, code := "ready", http.StatusOK
 	switch {

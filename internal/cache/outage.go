@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -176,7 +178,7 @@ func (r *Remote) mend(ctx context.Context) {
 
 // settle asks whether Redis answers and pays what is owed to it.
 func (r *Remote) settle(ctx context.Context) error {
-	if err := r.client.Ping(ctx).Err(); err != nil {
+	if err := r.ping(ctx); err != nil {
 		return err
 	}
 	for prefix, d := r.takeDebt(); d != nil; prefix, d = r.takeDebt() {
@@ -188,6 +190,14 @@ func (r *Remote) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ping asks Redis whether it answers, and of a Cluster every master: a key may live on any.
+func (r *Remote) ping(ctx context.Context) error {
+	if cluster, ok := r.client.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() })
+	}
+	return r.client.Ping(ctx).Err()
 }
 
 // takeDebt removes one layer's debt; nil: there is none.

@@ -28,6 +28,7 @@ func Tune(o *redis.UniversalOptions) {
 	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = IOTimeout, IOTimeout, IOTimeout
 	o.MaxRetries = -1
 	o.DialerRetries = 1
+	o.MaxRedirects = 1 // a Cluster's client takes a failure for a redirection too
 	o.ContextTimeoutEnabled = true
 }
 

@@ -28,11 +28,12 @@ var allowSource string
 var allowScript = redis.NewScript(allowSource)
 
 // Tune sets what a limiter's client needs: as long as it waits at all it waits for [Patience], and it
-// does not ask twice, since the first time may have counted. Where nobody listens it fails at once.
+// does not ask twice, since the first time may have counted; over a Cluster it does once, because that cannot be
+// had without following a key that has moved. Where nobody listens it fails at once.
 func Tune(o *redis.UniversalOptions) {
 	o.DialTimeout, o.PoolTimeout = Patience, Patience
 	o.ReadTimeout, o.WriteTimeout = Patience, Patience
-	o.MaxRetries, o.DialerRetries = -1, 1
+	o.MaxRetries, o.DialerRetries, o.MaxRedirects = -1, 1, 1
 	o.ContextTimeoutEnabled = true
 }
 

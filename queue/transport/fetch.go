@@ -100,6 +100,9 @@ func (r *remote) serve(ctx context.Context) {
 		}
 		for {
 			more, err := r.round(ctx)
+			if failed := r.lost.Swap(nil); err == nil && failed != nil {
+				err = *failed
+			}
 			if err != nil {
 				r.mend(ctx, err)
 				break
@@ -301,6 +304,7 @@ func (r *remote) settle(asked []*asker, found []entry, left []int64, err error) 
 // told once when Redis goes and once when it is back.
 func (r *remote) mend(ctx context.Context, cause error) {
 	r.log.WarnContext(ctx, "queue: redis does not answer; workers wait", "error", cause)
+	since := time.Now()
 	defer r.away.Store(false)
 	for pause := firstPause; cause != nil; pause = min(2*pause, lastPause) {
 		var answered redis.Error
@@ -317,6 +321,11 @@ func (r *remote) mend(ctx context.Context, cause error) {
 		}
 	}
 	r.log.InfoContext(ctx, "queue: redis is back")
+	r.away.Store(false) // first: who is told finds the rows of all pushes that were refused
+	select {
+	case r.back <- since:
+	default: // an earlier one was not read yet
+	}
 	r.ring()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // local is the in-process form. A message never waits beside a worker that could take it: push
@@ -127,3 +128,5 @@ func (l *local) run(ctx context.Context) error {
 	l.closeBell()
 	return nil
 }
+
+func (*local) returned() <-chan time.Time { return nil }

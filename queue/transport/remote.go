@@ -30,8 +30,10 @@ type remote struct {
 	every  time.Duration // of the safety poll
 	log    *slog.Logger
 
-	away atomic.Bool   // Redis did not answer the last fetch
-	wake chan struct{} // capacity 1: somebody asks, or a bell rang
+	away atomic.Bool           // Redis did not answer the last fetch
+	wake chan struct{}         // capacity 1: somebody asks, a bell rang, or a push failed
+	back chan time.Time        // capacity 1: Redis answers again; since when it may not have
+	lost atomic.Pointer[error] // of a push that failed since Redis was last looked after
 
 	closing chan struct{} // closed with the bell
 	mu      sync.Mutex
@@ -52,6 +54,7 @@ func newRemote(client redis.UniversalClient, o Options) *remote {
 		every:   pollEvery,
 		log:     o.Logger,
 		wake:    make(chan struct{}, 1),
+		back:    make(chan time.Time, 1),
 		closing: make(chan struct{}),
 		number:  make(map[string]int),
 	}
@@ -126,6 +129,7 @@ func (r *remote) push(ctx context.Context, lane string, entries [][]byte) (int64
 	n, err := pushScript.Run(ctx, r.client, []string{lane, lane + turnsSuffix}, args...).Int64()
 	switch {
 	case err != nil:
+		r.doubt(ctx, err)
 		return 0, err
 	case n < 0:
 		return 0, ErrFull
@@ -133,6 +137,16 @@ func (r *remote) push(ctx context.Context, lane string, entries [][]byte) (int64
 	r.credit(lane, int64(len(entries)))
 	return n, nil
 }
+
+// doubt has Redis looked after, because a push has failed; not when its caller has given up.
+func (r *remote) doubt(ctx context.Context, err error) {
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		r.lost.Store(&err)
+		r.rouse()
+	}
+}
+
+func (r *remote) returned() <-chan time.Time { return r.back }
 
 // announcement is what a bell says: the number of messages and their lane.
 func announcement(lane string, n int) []byte { return []byte(strconv.Itoa(n) + " " + lane) }

@@ -151,6 +151,8 @@ type store interface {
 	turns(ctx context.Context, lane string, owners []string) ([]bool, error)
 	// keep does a command of gocraft's own bookkeeping. It never fails.
 	keep(command string, args []any) any
+	// returned is Wire.Returned.
+	returned() <-chan time.Time
 	ring()
 	closeBell()
 	run(ctx context.Context) error
@@ -254,6 +256,10 @@ func (w *Wire) Absent(ctx context.Context, lane string, owners []string) ([]stri
 	}
 	return absent, nil
 }
+
+// Returned brings a moment whenever Redis answers again: since then, at the latest, it has not, and pushes may
+// have been lost. One that is not taken stands for those that follow. In memory it brings nothing.
+func (w *Wire) Returned() <-chan time.Time { return w.store.returned() }
 
 // Ring makes the waiting workers of this process look again now rather than at the next poll.
 func (w *Wire) Ring() { w.store.ring() }

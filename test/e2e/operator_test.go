@@ -91,7 +91,7 @@ func TestConfigCheckShowsWhatIsInForceAndMasksSecrets(t *testing.T) {
 	c.env = []string{
 		"GATEHOUSE_NAMESPACE=fromenvironment", "GATEHOUSE_SECRET_KEY=" + key, "GATEHOUSE_METRICS_TOKEN_FILE=" + token,
 		"GATEHOUSE_DATABASE_URL=postgres://ada:hunter2@db.example.com/app?sslmode=disable&password=hunter2",
-		"GATEHOUSE_REDIS_URL=redis://:hunter2@one.example.com:6379/0,redis://user:hunter2@two.example.com:6379/0",
+		"GATEHOUSE_REDIS_URL=redis://user:hunter2@one.example.com:6379/0,redis://user:hunter2@two.example.com:6379/0",
 	}
 	out := c.must()
 	for _, want := range []string{"127.0.0.1:1111", "fromenvironment", "debug", "db.example.com", "one.example.com", "two.example.com"} {

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/test/services"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -214,26 +216,30 @@ func (d *deployment) searchPostgres() {
 }
 
 func (d *deployment) searchRedis() {
-	options, err := redis.ParseURL(d.redis)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	client := redis.NewClient(options)
+	client := redis.NewUniversalClient(services.RedisOptions(d.t, d.redis))
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	keys, err := client.Keys(ctx, "*").Result()
+	search := func(ctx context.Context, node redis.UniversalClient) error {
+		keys, err := node.Keys(ctx, "*").Result()
+		for _, key := range keys {
+			d.report("Redis", []byte(key+"\n"+redisValue(ctx, node, key)))
+		}
+		return err
+	}
+	err := error(nil)
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return search(ctx, node) })
+	} else {
+		err = search(ctx, client)
+	}
 	if err != nil {
 		d.t.Logf("Redis is gone and was not searched: %v", err)
-		return
-	}
-	for _, key := range keys {
-		d.report("Redis", []byte(key+"\n"+redisValue(ctx, client, key)))
 	}
 }
 
 // redisValue is the value of a key, whatever its type, as text.
-func redisValue(ctx context.Context, c *redis.Client, key string) string {
+func redisValue(ctx context.Context, c redis.UniversalClient, key string) string {
 	switch c.Type(ctx, key).Val() {
 	case "string":
 		return c.Get(ctx, key).Val()

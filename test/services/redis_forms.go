@@ -31,18 +31,12 @@ func EachRedis(t *testing.T, test func(t *testing.T, url string)) {
 		url  func(Host) string
 	}{
 		{"redis", Redis},
-		{"redis with TLS", redisWithTLS},
+		{"redis with TLS", func(t Host) string { url, _ := RedisWithTLS(t); return url }},
 		{"redis with sentinels", redisWithSentinels},
 		{"redis cluster", redisCluster},
 	} {
 		t.Run(form.name, func(t *testing.T) { test(t, form.url(t)) })
 	}
-}
-
-func redisWithTLS(t Host) string {
-	need(t, "redis-server")
-	sharedTLSOnce.Do(func() { sharedTLS = startTLSRedis(t, sharedFolder(t)) })
-	return emptyDatabase(t, sharedTLS.server.URL)
 }
 
 func redisWithSentinels(t Host) string {

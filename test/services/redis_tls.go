@@ -15,18 +15,13 @@ import (
 	"time"
 )
 
-// TLSRedis is a private Redis that speaks TLS only.
-type TLSRedis struct {
-	*RedisServer        // its URL is rediss://127.0.0.1:PORT/0
-	Authority    string // the file with the certificate of whoever has signed the server's
-}
-
-// StartTLSRedis starts one that ends with t.
-func StartTLSRedis(t Host) *TLSRedis {
+// RedisWithTLS is [Redis] on one that speaks TLS only. authority is a file with the certificate of whoever has
+// signed the server's.
+func RedisWithTLS(t Host) (url, authority string) {
 	t.Helper()
-	s := startTLSRedis(t, t.TempDir())
-	t.Cleanup(s.server.Kill)
-	return &TLSRedis{s.server, s.authority}
+	need(t, "redis-server")
+	sharedTLSOnce.Do(func() { sharedTLS = startTLSRedis(t, sharedFolder(t)) })
+	return emptyDatabase(t, sharedTLS.server.URL), sharedTLS.authority
 }
 
 // tlsServer is a Redis with a certificate for 127.0.0.1, and for nothing else.
