@@ -253,8 +253,9 @@ func vitalsOf(lanes []laneOf, ours string) *store.Query {
 
 const pushedIDs = `SELECT id ` + pushed
 
-// pushed are the queued jobs of a lane that were pushed from one moment on, which is more than 0, and before another.
-const pushed = `FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at >= ? AND pushed_at < ?
+// pushed are the queued jobs of a lane that were pushed from one moment on and before another. That it is more
+// than 0 is said for the index.
+const pushed = `FROM jobs WHERE state = 'QUEUED' AND queue = ? AND priority = ? AND pushed_at > 0 AND pushed_at >= ? AND pushed_at < ?
 	AND queue NOT IN (SELECT queue FROM queue_settings WHERE paused)
 	AND kind NOT IN (SELECT kind FROM kind_settings WHERE paused)
 	ORDER BY pushed_at, id LIMIT 500`

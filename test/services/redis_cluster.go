@@ -106,13 +106,17 @@ func (c *RedisCluster) complete(ctx context.Context, node *RedisServer) error {
 	if err != nil {
 		return err
 	}
-	slots, err := client.ClusterSlots(ctx).Result()
+	shards, err := client.ClusterShards(ctx).Result()
 	if err != nil {
 		return err
 	}
 	known := 0
-	for _, s := range slots {
-		known += len(s.Nodes)
+	for _, shard := range shards {
+		for _, n := range shard.Nodes {
+			if n.Health == "online" {
+				known++
+			}
+		}
 	}
 	if !strings.Contains(info, "cluster_state:ok") || known != len(c.nodes()) {
 		return fmt.Errorf("%d of %d nodes are known, %s", known, len(c.nodes()), info)
