@@ -14,16 +14,14 @@ import (
 // claim takes the job for this process. It returns nil when the job is not to be had: another
 // worker has it, it was cancelled, its kind or queue is paused or at its limit.
 func (q *Queue) claim(ctx context.Context, id ID) (*Job, error) {
-	p := &pending{ctx: ctx, claim: id, done: make(chan struct{})}
+	p := &pending{ctx: ctx, claim: id}
 	if err := q.writer.commit(ctx, p); err != nil {
 		return nil, fmt.Errorf("claim %s: %w", id, err)
 	}
-	if p.claimed == nil {
+	if p.job == nil {
 		q.metrics.dropped.Add(1)
-		return nil, nil
 	}
-	q.announce(ctx, &p.changes)
-	return p.claimed, nil
+	return p.job, nil
 }
 
 // claimTx takes all jobs of claims that can be had, in one statement as far as nothing is limited.
@@ -62,20 +60,20 @@ func (q *Queue) takeTx(ctx context.Context, tx *store.Tx, wanted map[ID]*pending
 	if len(jobs) == 0 {
 		return nil
 	}
-	ids := make([]ID, len(jobs))
+	ids, told := make([]ID, len(jobs)), make([]telling, len(jobs))
 	for i, j := range jobs {
-		ids[i] = j.ID
 		p := wanted[j.ID]
-		p.claimed = j
-		if err := p.changes.record(ctx, tx, j, StateChanged, ""); err != nil {
-			return err
-		}
+		ids[i], told[i], p.job = j.ID, telling{j, &p.changes}, j
 	}
-	return eachList(ids, func(some []ID) error {
+	err := eachList(ids, func(some []ID) error {
 		query, size := insertAttempts.List(len(some))
 		_, err := tx.Exec(ctx, query, store.Values(some, size)...)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return recordStates(ctx, tx, told, "")
 }
 
 // claimSomeTx takes those of ids that can be had; at most store.MaxList.
@@ -125,6 +123,9 @@ func (q *Queue) claimLimitedTx(ctx context.Context, tx *store.Tx, process string
 		}
 		kinds.take(c.kind)
 		owners.take(string(c.owner))
+		if c.limited { // when one is freed, whoever is taken first has had the turn
+			q.limited.served(c.kind, c.owner)
+		}
 		taken = append(taken, c.id)
 	}
 	if err := refuseTx(ctx, tx, refused); err != nil || len(taken) == 0 {

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,24 +12,22 @@ import (
 
 // Enqueue writes the job in a transaction of its own; see [Queue.EnqueueTx].
 func (q *Queue) Enqueue(ctx context.Context, r Request) (*Job, error) {
-	var (
-		job   *Job
-		fresh bool
-	)
 	if err := q.admitRequest(ctx, q.db, r); err != nil {
 		return nil, err
 	}
-	err := q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) (err error) {
-		job, fresh, err = q.enqueueTx(ctx, tx, r, changes)
-		return err
-	})
-	if fresh || store.Uncertain(err) { // what no job came to know after all, the sweep of the blob store removes
+	w, err := q.wish(r)
+	if err != nil {
+		return nil, err
+	}
+	p := &pending{ctx: ctx, wish: w}
+	err = q.writer.commit(ctx, p)
+	if err == nil && p.fresh || store.Uncertain(err) { // what no job came to know after all, the sweep of the blob store removes
 		claim(r.Files)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return job, nil
+	return p.job, nil
 }
 
 // EnqueueTx writes the job in tx and pushes it to the workers once tx has committed. The same
@@ -55,17 +52,23 @@ func (q *Queue) EnqueueTx(ctx context.Context, tx *store.Tx, r Request) (*Job, e
 	return job, nil
 }
 
-// enqueueTx also tells whether the job is a fresh one, of this request.
-func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes *changes) (*Job, bool, error) {
+// wish is a request that was found good, and the row that it becomes.
+type wish struct {
+	Request
+	row []any
+}
+
+// wish checks r.
+func (q *Queue) wish(r Request) (*wish, error) {
 	kind, known := q.kinds[r.Kind]
 	if !known {
-		return nil, false, fmt.Errorf("enqueue: no kind of job is called %q", r.Kind)
+		return nil, fmt.Errorf("enqueue: no kind of job is called %q", r.Kind)
 	}
 	if err := r.check(q.options.Now()); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if len(r.Input) > maxInputBytes {
-		return nil, false, fault.New(fault.TooLarge, "", "The job's arguments are larger than 1 MiB.")
+		return nil, fault.New(fault.TooLarge, "", "The job's arguments are larger than 1 MiB.")
 	}
 	attempts := r.MaxAttempts
 	if attempts == 0 {
@@ -75,22 +78,56 @@ func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes 
 	if priority == 0 {
 		priority = Normal
 	}
-	at := store.At(r.RunAt)
-	job, err := store.One(ctx, tx, insertJob, scanJob, r.id, r.Owner, r.Kind, kind.Queue, priority,
-		attempts, string(r.Input), store.OrNull(r.IdempotencyKey), store.OrNull(r.parent), at, at, at)
-	if errors.Is(err, store.ErrNotFound) { // the key is taken, or this transaction was committed before
-		job, err = store.One(ctx, tx, selectSame, scanJob, r.id, r.Owner, r.Kind, r.IdempotencyKey)
-		return job, err == nil && job.ID == r.id, err
-	}
+	return &wish{r, []any{
+		r.id, r.Owner, r.Kind, kind.Queue, priority, attempts, string(r.Input),
+		store.OrNull(r.IdempotencyKey), store.OrNull(r.parent), store.At(r.RunAt),
+	}}, nil
+}
+
+// enqueueTx also tells whether the job is a fresh one, of this request.
+func (q *Queue) enqueueTx(ctx context.Context, tx *store.Tx, r Request, changes *changes) (*Job, bool, error) {
+	w, err := q.wish(r)
 	if err != nil {
-		return nil, false, fmt.Errorf("enqueue %s: %w", r.Kind, err)
+		return nil, false, err
 	}
-	for _, upload := range r.Files {
-		if err := addFileTx(ctx, tx, job, Input, upload.Object, upload.Name, upload.MediaType); err != nil {
-			return nil, false, err
+	p := &pending{wish: w}
+	err = enqueueAllTx(ctx, tx, []*pending{p})
+	changes.all = append(changes.all, p.changes.all...)
+	return p.job, p.fresh, err
+}
+
+// enqueueAllTx writes the jobs of all, by one statement.
+func enqueueAllTx(ctx context.Context, tx *store.Tx, all []*pending) error {
+	rows := make([][]any, len(all))
+	for i, p := range all {
+		rows[i] = p.wish.row
+	}
+	written, err := store.Rows(ctx, tx, insertJobs, scanJobs(), rows)
+	if err != nil {
+		return fmt.Errorf("enqueue: %w", err)
+	}
+	fresh := make(map[ID]*Job, len(written))
+	for _, j := range written {
+		fresh[j.ID] = j
+	}
+	var told []telling
+	for _, p := range all {
+		r := p.wish.Request
+		if p.job, p.fresh = fresh[r.id], fresh[r.id] != nil; !p.fresh { // the key is taken, or this transaction was committed before
+			if p.job, err = store.One(ctx, tx, selectSame, scanJob, r.id, r.Owner, r.Kind, r.IdempotencyKey); err != nil {
+				return fmt.Errorf("enqueue %s: %w", r.Kind, err)
+			}
+			p.fresh = p.job.ID == r.id
+			continue
 		}
+		for _, upload := range r.Files {
+			if err := addFileTx(ctx, tx, p.job, Input, upload.Object, upload.Name, upload.MediaType); err != nil {
+				return err
+			}
+		}
+		told = append(told, telling{p.job, &p.changes})
 	}
-	return job, true, changes.record(ctx, tx, job, StateChanged, "")
+	return recordStates(ctx, tx, told, "")
 }
 
 // claim tells the receiver of the uploads that they now belong to a job.
@@ -105,12 +142,13 @@ const pushPatience = 250 * time.Millisecond
 
 // push hands queued jobs to the transport. What cannot be pushed now, the sweeper pushes later.
 func (q *Queue) push(ctx context.Context, jobs ...*Job) {
+	if len(jobs) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, pushPatience)
 	defer cancel()
-	for _, j := range jobs {
-		if err := q.pushes.push(ctx, j); err != nil {
-			q.metrics.pushFailed.Add(1)
-			q.options.Logger.WarnContext(ctx, "a job was not pushed; the sweeper will", "job", j.ID, "error", err)
-		}
+	if err := q.pushes.pushAll(ctx, jobs); err != nil {
+		q.metrics.pushFailed.Add(1)
+		q.options.Logger.WarnContext(ctx, "jobs were not pushed; the sweeper will", "job", jobs[0].ID, "jobs", len(jobs), "error", err)
 	}
 }

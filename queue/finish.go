@@ -96,34 +96,66 @@ func (q *Queue) succeed(ctx context.Context, run *Run, kind Definition, progress
 	if progress.Total > 0 {
 		progress.Done = progress.Total
 	}
-	var settled []blob.Key
-	err = q.write(ctx, func(ctx context.Context, tx *store.Tx, changes *changes) error {
-		j, err := fenced(ctx, tx, succeedJob, inRow, progress.Done, progress.Total, progress.Stage,
-			kind.Retention.Microseconds(), run.Job.ID, run.Job.Claim)
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			if err := addFileTx(ctx, tx, j, f.role, f.object, f.name, f.mediaType); err != nil {
-				return err
-			}
-		}
-		if settled, err = run.settleTx(ctx, tx); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, endAttempt, nil, nil, nil, j.ID, run.Job.Claim); err != nil {
-			return err
-		}
-		return changes.record(ctx, tx, j, StateChanged, "")
-	})
+	p := &pending{ctx: ctx, success: &success{taking: taking{run.Job.ID, run.Job.Claim}, run: run, files: files, row: []any{
+		run.Job.ID, run.Job.Claim, inRow, progress.Done, progress.Total, progress.Stage, kind.Retention.Microseconds(),
+	}}}
+	err = q.writer.commit(ctx, p)
 	if errors.Is(err, errFenced) { // perhaps by this very ending, whose answer was lost
 		q.forgetUnknown(ctx, madeKeys(files)...)
 	}
 	if err == nil {
 		q.slotFreed(ctx, run.Job)
-		q.removeBlobs(ctx, settled...)
+		q.goOnAll(ctx, &p.changes)
+		q.removeBlobs(ctx, p.success.settled...)
 	}
 	return Succeeded, err
+}
+
+// success is the good end of a job, its files and the row that changes it.
+type success struct {
+	taking
+	run     *Run
+	files   []made
+	row     []any
+	settled []blob.Key // of what was replaced; its files go once this is committed
+}
+
+// succeedAllTx writes that all have succeeded, by one statement; who is fenced keeps that error.
+func succeedAllTx(ctx context.Context, tx *store.Tx, all []*pending) error {
+	if len(all) == 0 {
+		return nil
+	}
+	rows, byTaking := make([][]any, len(all)), make(map[taking]*pending, len(all))
+	for i, p := range all {
+		p.err = errFenced
+		rows[i], byTaking[p.success.taking] = p.success.row, p
+	}
+	jobs, err := store.Rows(ctx, tx, succeedJobs, scanJobs(), rows)
+	if err != nil || len(jobs) == 0 {
+		return err
+	}
+	ids, told := make([]ID, len(jobs)), make([]telling, len(jobs))
+	for i, j := range jobs {
+		p := byTaking[taking{j.ID, j.Claim}]
+		ids[i], told[i], p.job, p.err = j.ID, telling{j, &p.changes}, j, nil
+		for _, f := range p.success.files {
+			if err := addFileTx(ctx, tx, j, f.role, f.object, f.name, f.mediaType); err != nil {
+				return err
+			}
+		}
+		if p.success.settled, err = p.success.run.settleTx(ctx, tx); err != nil {
+			return err
+		}
+	}
+	err = eachList(ids, func(some []ID) error {
+		query, size := endAttempts.List(len(some))
+		_, err := tx.Exec(ctx, query, store.Values(some, size)...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return recordStates(ctx, tx, told, "")
 }
 
 // failedAfterAll ends an attempt whose work was done and could not be kept.

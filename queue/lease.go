@@ -114,9 +114,9 @@ func (q *Queue) reconcile(ctx context.Context, process string) error {
 	if err != nil {
 		return err
 	}
-	strays := make(map[strayed]bool)
+	strays := make(map[taking]bool)
 	for _, m := range q.running.compare(rows) {
-		s := strayed{m.id, m.claim}
+		s := taking{m.id, m.claim}
 		strays[s] = true
 		if !q.strays[s] {
 			continue
@@ -130,8 +130,8 @@ func (q *Queue) reconcile(ctx context.Context, process string) error {
 	return nil
 }
 
-// strayed is a taking of a job that is not in hand.
-type strayed struct {
+// taking is one taking of a job by a worker.
+type taking struct {
 	id    ID
 	claim int64
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,8 +25,8 @@ type news struct {
 
 // message is what the bus brought, and what it says.
 type message struct {
-	first *byte // of the bus's bytes, which all listeners share and nobody changes
-	event *Event
+	first  *byte // of the bus's bytes, which all listeners share and nobody changes
+	events []*Event
 }
 
 // row is a job as it was read; nobody changes it.
@@ -34,20 +35,21 @@ type row struct {
 	read chan struct{} // closed when it was, or could not be
 }
 
-// decode reads a message of the bus, nil when it is none. The event is shared.
-func (n *news) decode(data []byte) *Event {
+// decode reads a message of the bus. The events are shared.
+func (n *news) decode(data []byte) []*Event {
 	if len(data) == 0 {
 		return nil
 	}
 	if m := n.latest.Load(); m != nil && m.first == &data[0] {
-		return m.event
+		return m.events
 	}
-	e := new(Event)
-	if json.Unmarshal(data, e) != nil {
+	var events []*Event
+	if json.Unmarshal(data, &events) != nil {
 		return nil
 	}
-	n.latest.Store(&message{&data[0], e})
-	return e
+	events = slices.DeleteFunc(events, func(e *Event) bool { return e == nil })
+	n.latest.Store(&message{&data[0], events})
+	return events
 }
 
 // fresh returns the jobs as they stood when they had at least the number of events that wanted says,

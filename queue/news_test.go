@@ -98,22 +98,22 @@ func TestRowsAreReadOnceAndNeverTooOld(t *testing.T) {
 
 func TestAMessageIsDecodedOnce(t *testing.T) {
 	var n news
-	one, err := json.Marshal(Event{JobID: "job_1", Sequence: 7})
+	one, err := json.Marshal([]Event{{JobID: "job_1", Sequence: 7}, {JobID: "job_2", Sequence: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := n.decode(one)
-	if first == nil || first.JobID != "job_1" || first.Sequence != 7 {
+	if len(first) != 2 || first[0].JobID != "job_1" || first[0].Sequence != 7 || first[1].JobID != "job_2" {
 		t.Fatalf("got %+v", first)
 	}
-	if n.decode(one) != first {
+	if n.decode(one)[0] != first[0] {
 		t.Error("the second listener decodes anew")
 	}
-	if again := n.decode(slices.Clone(one)); again == first || again == nil || again.Sequence != 7 {
+	if again := n.decode(slices.Clone(one)); len(again) != 2 || again[0] == first[0] || again[0].Sequence != 7 {
 		t.Errorf("other bytes give %+v", again)
 	}
-	for _, bad := range []string{"", "no event"} {
-		if got := n.decode([]byte(bad)); got != nil {
+	for _, bad := range []string{"", "no event", "[null]", "{}"} {
+		if got := n.decode([]byte(bad)); len(got) > 0 {
 			t.Errorf("%q gives %+v", bad, got)
 		}
 	}

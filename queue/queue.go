@@ -11,7 +11,7 @@
 // # The goroutines
 //
 // [Queue.Run] starts and ends them, each in a file of its own: the writer (writer.go) commits what
-// waits in one transaction; the lease (lease.go) proves every second that this process lives; the
+// waits in one transaction, and is followed by who tells of it (tell.go); the lease (lease.go) proves every second that this process lives; the
 // sweeper (sweeper.go) gives back the jobs of dead processes, releases jobs whose time has come to
 // the millisecond, fires schedules, ends attempts outside that have gone silent, pushes what was lost
 // and deletes what has expired; the watchman (watchman.go) looks after events that nobody told of; the
@@ -124,6 +124,8 @@ type Queue struct {
 	writer     *writer
 	pushes     *enqueuer
 	running    running
+	endings    chan struct{}  // holds one for each job that no worker waits for
+	ending     sync.WaitGroup // of those
 	limited    limited
 	more       bool   // jobs that wait to be pushed again; of the sweeper alone
 	outage     outage // of the transport; of the sweeper alone
@@ -141,8 +143,8 @@ type Queue struct {
 	lanes      []laneOf                  // of the kinds, in the order of vitals
 	watches    watches
 	news       news
-	strays     map[strayed]bool // as of the last beat; of the lease alone
-	next       atomic.Int64     // when the sweeper looks again, in microseconds of the database's clock
+	strays     map[taking]bool // not in hand as of the last beat; of the lease alone
+	next       atomic.Int64    // when the sweeper looks again, in microseconds of the database's clock
 	zones      zones
 	left       []string // zones whose schedules are left to other servers; the sweeper's alone
 	metrics    Metrics
@@ -153,6 +155,7 @@ func New(db *store.DB, wire *transport.Wire, b *bus.Bus, files *blob.Store, kind
 	q := &Queue{
 		db: db, wire: wire, bus: b, files: files, kinds: make(map[string]Definition, len(kinds)),
 		options: o.withDefaults(), wake: make(chan struct{}, 1), stopping: make(chan struct{}), running: running{jobs: make(map[ID]*taken)},
+		endings: make(chan struct{}, endingAtOnce),
 	}
 	for _, k := range kinds {
 		if _, twice := q.kinds[k.Name]; twice || k.Name == "" || k.handle == nil {
@@ -187,7 +190,8 @@ func (q *Queue) Run(ctx context.Context) error {
 	under, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var writing sync.WaitGroup
-	writing.Go(q.writer.loop)
+	writing.Go(q.writer.run)
+	writing.Go(q.writer.tell)
 	defer writing.Wait()
 	defer q.writer.close()
 	crews := q.crews()

@@ -61,9 +61,6 @@ func (q *Queue) freeOfKindTx(ctx context.Context, tx *store.Tx, kind string) ([]
 	if err == nil && len(jobs) == 0 { // that was the last owner
 		jobs, err = store.All(ctx, tx, freeFirst, scanJobs(), kind)
 	}
-	if err == nil && len(jobs) > 0 {
-		q.limited.served(kind, jobs[0].Owner)
-	}
 	return jobs, err
 }
 
@@ -90,7 +87,7 @@ func (q *Queue) offer(ctx context.Context) error {
 // any other kind costs nothing.
 type limited struct {
 	sync.RWMutex
-	kinds map[string]viewer.UserID // and whose job was freed last
+	kinds map[string]viewer.UserID // and whose job was taken last
 }
 
 func (l *limited) add(kind string) {

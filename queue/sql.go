@@ -107,10 +107,14 @@ func scanJobs() func(store.Scan) (*Job, error) { return newReader(whole, Job{}).
 
 // A job's life.
 var (
-	insertJob = store.SQL(`INSERT INTO jobs
+	insertJobs = store.SQL(`INSERT INTO jobs
 		(id, owner_id, kind, queue, priority, max_attempts, input, idempotency_key, parent_id, state, run_at, sequence, created_at, pushed_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CASE WHEN CAST(? AS BIGINT) > {now} THEN 'SCHEDULED' ELSE 'QUEUED' END,
-			CASE WHEN CAST(? AS BIGINT) > {now} THEN CAST(? AS BIGINT) ELSE {now} END, 1, {now}, {now})
+		SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9,
+			CASE WHEN column10 > {now} THEN 'SCHEDULED' ELSE 'QUEUED' END,
+			CASE WHEN column10 > {now} THEN column10 ELSE {now} END, 1, {now}, {now}
+		FROM (VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS INTEGER), CAST(? AS INTEGER),
+			CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT))*) AS wishes
+		WHERE TRUE
 		ON CONFLICT DO NOTHING
 		RETURNING ` + columns)
 
@@ -146,6 +150,8 @@ var (
 		SELECT id, claim, attempt, process_id, started_at FROM jobs WHERE id IN (?*)`)
 	endAttempt = store.SQL(`UPDATE job_attempts SET finished_at = {now}, error_code = ?, error_message = ?, stack = ?
 		WHERE job_id = ? AND claim = ?`)
+	endAttempts = store.SQL(`UPDATE job_attempts SET finished_at = {now} FROM jobs
+		WHERE jobs.id = job_attempts.job_id AND jobs.claim = job_attempts.claim AND jobs.id IN (?*)`)
 	endAttemptsOfDead = store.SQL(`UPDATE job_attempts SET finished_at = {now}, error_code = 'WORKER_LOST',
 			error_message = 'The worker disappeared in the middle of the job.'
 		WHERE finished_at IS NULL AND job_id IN (?*)`)
@@ -158,10 +164,12 @@ var (
 		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
 	touchJob = store.SQL(`UPDATE jobs SET sequence = sequence + 1
 		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
-	succeedJob = store.SQL(`UPDATE jobs SET state = 'SUCCEEDED', result = ?, error_code = NULL, error_message = NULL,
-			progress_done = ?, progress_total = ?, progress_stage = ?,
-			finished_at = {now}, expires_at = {now} + ?, sequence = sequence + 1, process_id = NULL
-		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
+	succeedJobs = store.SQL(`UPDATE jobs SET state = 'SUCCEEDED', result = column3, error_code = NULL, error_message = NULL,
+			progress_done = column4, progress_total = column5, progress_stage = column6,
+			finished_at = {now}, expires_at = {now} + column7, sequence = sequence + 1, process_id = NULL
+		FROM (VALUES (CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT),
+			CAST(? AS BIGINT))*) AS ends
+		WHERE id = column1 AND claim = column2 AND state = 'RUNNING' RETURNING ` + columns)
 	failJob = store.SQL(`UPDATE jobs SET state = 'FAILED', error_code = ?, error_message = ?,
 			finished_at = {now}, expires_at = {now} + ?, sequence = sequence + 1, process_id = NULL
 		WHERE id = ? AND claim = ? AND state = 'RUNNING' RETURNING ` + columns)
@@ -274,6 +282,9 @@ func due(lock string) *store.Query {
 var (
 	insertEvent = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, claim, done, total, stage, message)
 		VALUES (?, ?, {now}, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING at`)
+	insertStates = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, claim, done, total, stage, message)
+		SELECT id, sequence, {now}, 'STATE', state, attempt, claim, progress_done, progress_total, progress_stage, CAST(? AS TEXT)
+		FROM jobs WHERE id IN (?*) RETURNING job_id, at`)
 	selectEvents = store.SQL(`SELECT job_id, sequence, at, type, state, attempt, done, total, stage, message
 		FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence LIMIT ?`)
 
@@ -364,14 +375,52 @@ func scanMoment(scan store.Scan) (t time.Time, err error) {
 
 // recordTx stores what has just happened to j, which is as RETURNING gave it, and returns the event.
 func recordTx(ctx context.Context, tx *store.Tx, j *Job, kind EventType, message string) (Event, error) {
-	e := Event{
-		JobID: j.ID, Sequence: j.Sequence, Type: kind, State: j.State, Attempt: j.Attempt,
-		Done: j.Progress.Done, Total: j.Progress.Total, Stage: j.Progress.Stage, Message: message,
-	}
+	e := eventOf(j, kind, message)
 	var err error
 	e.At, err = store.One(ctx, tx, insertEvent, scanMoment, e.JobID, e.Sequence, e.Type, e.State, e.Attempt,
 		j.Claim, e.Done, e.Total, e.Stage, e.Message)
 	return e, err
+}
+
+func eventOf(j *Job, kind EventType, message string) Event {
+	return Event{
+		JobID: j.ID, Sequence: j.Sequence, Type: kind, State: j.State, Attempt: j.Attempt,
+		Done: j.Progress.Done, Total: j.Progress.Total, Stage: j.Progress.Stage, Message: message,
+	}
+}
+
+// telling is a job whose state has just changed, and where that is to be remembered.
+type telling struct {
+	job     *Job
+	changes *changes
+}
+
+// recordStates stores the changes of state of all, which are as RETURNING gave them, and remembers to tell
+// them. No job comes twice.
+func recordStates(ctx context.Context, tx *store.Tx, all []telling, message string) error {
+	return eachList(all, func(some []telling) error {
+		ids := make([]ID, len(some))
+		for i, t := range some {
+			ids[i] = t.job.ID
+		}
+		at := make(map[ID]time.Time, len(some))
+		query, size := insertStates.List(len(ids))
+		_, err := store.All(ctx, tx, query, func(scan store.Scan) (id ID, err error) {
+			var t time.Time
+			err = scan((*string)(&id), store.Time(&t))
+			at[id] = t
+			return id, err
+		}, append([]any{message}, store.Values(ids, size)...)...)
+		if err != nil {
+			return err
+		}
+		for _, t := range some {
+			e := eventOf(t.job, StateChanged, message)
+			e.At = at[t.job.ID]
+			t.changes.all = append(t.changes.all, change{t.job, e})
+		}
+		return nil
+	})
 }
 
 // Filter chooses jobs. What is empty does not matter.

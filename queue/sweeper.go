@@ -246,10 +246,9 @@ func (q *Queue) longestRetention() time.Duration {
 }
 
 func recordAll(ctx context.Context, tx *store.Tx, changes *changes, jobs []*Job, message string) error {
-	for _, j := range jobs {
-		if err := changes.record(ctx, tx, j, StateChanged, message); err != nil {
-			return err
-		}
+	told := make([]telling, len(jobs))
+	for i, j := range jobs {
+		told[i] = telling{j, changes}
 	}
-	return nil
+	return recordStates(ctx, tx, told, message)
 }

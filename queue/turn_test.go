@@ -188,20 +188,34 @@ func TestALimitedKindServesItsOwnersInTurn(t *testing.T) {
 	eachYard(t, func(t *testing.T, y *yard) {
 		c := newTally()
 		k := c.kind("narrow", 5*time.Millisecond)
+		open, work := make(chan struct{}), k.Handle
+		k.Handle = func(ctx context.Context, run *queue.Run, a args) (answer, error) {
+			select {
+			case <-open:
+			case <-ctx.Done():
+			}
+			return work(ctx, run, a)
+		}
 		front := y.start(queue.Options{Workers: 4}, k.Define())
 		one := 1
 		if err := front.Limit(t.Context(), root, k.Name, &one); err != nil {
 			t.Fatal(err)
 		}
-		flood := front.begin(t, k, ada.User, 60)
-		for front.Figures().Dropped < 50 { // nearly all of it was refused
-			<-time.After(time.Millisecond)
+		refused := func(n int64) {
+			for front.Figures().Dropped < n {
+				<-time.After(time.Millisecond)
+			}
 		}
-		front.all(t, front.begin(t, k, eve.User, 1))
+		flood := front.begin(t, k, ada.User, 60)
+		refused(59) // all but the first, which goes on
+		hers := front.begin(t, k, eve.User, 1)
+		refused(60)
+		close(open)
+		front.all(t, hers)
 		c.Lock()
-		ahead := c.done[ada.User]
+		ahead := slices.Index(c.order, eve.User)
 		c.Unlock()
-		if ahead > len(flood)-20 {
+		if ahead > 10 {
 			t.Errorf("eve's job came after %d of ada's %d", ahead, len(flood))
 		}
 		front.all(t, flood)

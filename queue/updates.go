@@ -73,12 +73,16 @@ func (u *updates) begin(stop func()) {
 }
 
 func (u *updates) hear(data []byte) {
-	e := u.queue.news.decode(data)
-	if e == nil {
-		return
-	}
+	events := u.queue.news.decode(data)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	for _, e := range events {
+		u.note(e)
+	}
+}
+
+// note remembers that a job has changed. mu is held.
+func (u *updates) note(e *Event) {
 	known, waits := u.waiting[e.JobID]
 	if u.waiting == nil {
 		u.waiting = make(map[ID]int64)

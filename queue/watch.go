@@ -92,13 +92,21 @@ func (w *watch) begin(j *Job, after *int64) {
 
 // hear takes an event from the bus. It never blocks.
 func (w *watch) hear(data []byte) {
-	e := w.queue.news.decode(data)
-	if e == nil {
+	events := w.queue.news.decode(data)
+	if len(events) == 0 {
 		w.recheck()
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, e := range events {
+		w.note(e)
+	}
+	w.start()
+}
+
+// note puts an event among those to be sent. mu is held.
+func (w *watch) note(e *Event) {
 	w.target = max(w.target, e.Sequence)
 	at, seen := slices.BinarySearchFunc(w.heard, e.Sequence, func(h *Event, n int64) int { return int(h.Sequence - n) })
 	if seen {
@@ -108,7 +116,6 @@ func (w *watch) hear(data []byte) {
 	if len(w.heard) > maxHeard {
 		w.heard = slices.Delete(w.heard, 0, len(w.heard)-maxHeard)
 	}
-	w.start()
 }
 
 // reach takes it that the job has events up to number n.

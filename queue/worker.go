@@ -62,10 +62,6 @@ type enqueuer struct{ wire *transport.Wire }
 
 func newEnqueuer(w *transport.Wire) *enqueuer { return &enqueuer{w} }
 
-func (e *enqueuer) push(ctx context.Context, j *Job) error {
-	return e.wire.Push(ctx, lane(j.Queue, j.Priority), messageOf(j))
-}
-
 // pushAll pushes jobs with one write a lane.
 func (e *enqueuer) pushAll(ctx context.Context, jobs []*Job) error {
 	byLane := map[string][]transport.Message{}
@@ -176,6 +172,7 @@ func (q *Queue) work(ctx context.Context, crews []crew) {
 	for _, pool := range pools {
 		pool.Stop() // waits for the jobs in hand; with the bell closed none takes another meanwhile
 	}
+	q.ending.Wait()
 }
 
 // pool returns the pool of a crew. under outlives the workers.
@@ -203,19 +200,21 @@ func (q *Queue) pool(under context.Context, c crew) *work.WorkerPool {
 	return pool
 }
 
-// do works on job and writes what became of it.
+// endingAtOnce is how many jobs of a process may be past their work and not yet written at the most, beside
+// those that workers wait for.
+const endingAtOnce = 128
+
+// do works on job and lets it be written what became of it. The worker does not wait for that: it is free for
+// the next job, unless so many ends wait that the database must be away.
 func (q *Queue) do(ctx context.Context, job *Job) {
 	began := time.Now()
 	kind, known := q.kinds[job.Kind]
 	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
 	t := &taken{job: job, end: end}
 	q.running.add(t)
-	defer q.running.remove(t)
 	q.metrics.started(job)
 	q.flows.count(job.Queue, flow{Begun: 1})
 	deadline := time.AfterFunc(kind.Deadline, func() { end(ErrDeadline) })
-	defer deadline.Stop()
 
 	run := &Run{Job: job, queue: q, ctx: ctx}
 	var ended ending
@@ -224,11 +223,26 @@ func (q *Queue) do(ctx context.Context, job *Job) {
 	} else {
 		ended.err = Permanent(fmt.Errorf("this program knows no kind of job called %q", job.Kind))
 	}
-	// What became of the job is written whatever has ended its context.
-	q.finish(context.WithoutCancel(ctx), context.Cause(ctx), run, ended)
+	deadline.Stop()
+	cause := context.Cause(ctx)
 	if !errors.Is(ended.err, errHeld) && !errors.Is(ended.err, ErrOutside) { // it goes on
 		q.metrics.ran(job, time.Since(began), ended.err)
 		q.flows.count(job.Queue, ended.flow())
+	}
+	write := func() {
+		// What became of the job is written whatever has ended its context.
+		q.finish(context.WithoutCancel(ctx), cause, run, ended)
+		q.running.remove(t)
+		end(nil)
+	}
+	select {
+	case q.endings <- struct{}{}:
+		q.ending.Go(func() {
+			write()
+			<-q.endings
+		})
+	default:
+		write()
 	}
 }
 

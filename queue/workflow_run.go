@@ -208,7 +208,8 @@ func (a *advancing) end(ctx context.Context, tx *store.Tx, j *Job, state State, 
 			return err
 		}
 		p := a.workflow.progress(states)
-		j, err = fenced(ctx, tx, succeedJob, string(result), p.Done, p.Total, p.Stage, keep, j.ID, j.Claim)
+		one, _ := succeedJobs.Rows(1)
+		j, err = fenced(ctx, tx, one, j.ID, j.Claim, string(result), p.Done, p.Total, p.Stage, keep)
 		if err != nil {
 			return err
 		}

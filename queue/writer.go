@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 
@@ -16,43 +15,63 @@ const maxBatch = 512
 type write func(ctx context.Context, tx *store.Tx, changes *changes) error
 
 // writer commits the writes of this process: whatever waits goes into one transaction, with no
-// delay added. Claims that wait together become one statement.
+// delay added. Jobs that are enqueued, taken or done with together are so by one statement each.
 type writer struct {
 	queue   *Queue
 	waiting chan *pending
+	written chan []*pending // committed, to be told of
 
 	closing sync.RWMutex // held for reading while a write is handed over
 	closed  bool
 }
 
-// pending is a write, or a claim, that waits for its commit.
+// untold is how many commits may wait to be told of; then the writer waits.
+const untold = 16
+
+// loops is how many transactions of the writer may be under way: a PostgreSQL commits several at once, and
+// much of what each of them takes is the way there and back. SQLite has one.
+func (w *writer) loops() int {
+	if w.queue.db.Dialect() == store.Postgres {
+		return 4
+	}
+	return 1
+}
+
+// pending is one of a write, a claim, a new job or a success, and waits for its commit.
 type pending struct {
 	ctx     context.Context
 	write   write
-	claim   ID // of a claim; write is nil
-	claimed *Job
+	claim   ID
+	wish    *wish
+	success *success
+
+	job     *Job // what was taken or written; nil when it was not to be had
+	fresh   bool // of a new job: this request has made it
 	changes changes
 	err     error
-	done    chan struct{}
+	done    chan struct{} // closed after the commit
+	told    chan struct{} // closed once the world knows
 }
 
 func newWriter(q *Queue) *writer {
-	return &writer{queue: q, waiting: make(chan *pending, maxBatch)}
+	return &writer{queue: q, waiting: make(chan *pending, maxBatch), written: make(chan []*pending, untold)}
 }
 
-// write runs fn in a transaction that it may share, waits for the commit and tells the world.
+// write runs fn in a transaction that it may share, waits for the commit and until the world knows.
 func (q *Queue) write(ctx context.Context, fn write) error {
-	p := &pending{ctx: ctx, write: fn, done: make(chan struct{})}
+	p := &pending{ctx: ctx, write: fn}
 	if err := q.writer.commit(ctx, p); err != nil {
 		return err
 	}
-	q.announce(context.WithoutCancel(ctx), &p.changes)
+	<-p.told
+	q.goOnAll(context.WithoutCancel(ctx), &p.changes)
 	return nil
 }
 
 // commit waits for p's commit. Once p was handed over its end is waited for whatever becomes of
 // ctx: only so is the answer true.
 func (w *writer) commit(ctx context.Context, p *pending) error {
+	p.done, p.told = make(chan struct{}), make(chan struct{})
 	if err := w.hand(ctx, p); err != nil {
 		return err
 	}
@@ -84,9 +103,17 @@ func (w *writer) close() {
 	}
 }
 
-func (w *writer) loop() {
-	for first := range w.waiting {
-		w.flush(w.gather(first))
+// run commits until the writer is closed.
+func (w *writer) run() {
+	defer close(w.written)
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	for range w.loops() {
+		loops.Go(func() {
+			for first := range w.waiting {
+				w.flush(w.gather(first))
+			}
+		})
 	}
 }
 
@@ -115,6 +142,7 @@ func (w *writer) flush(batch []*pending) {
 	} else if err != nil {
 		batch[0].err = err
 	}
+	w.written <- batch // before anybody goes on, so that what comes of it is told later
 	for _, p := range batch {
 		close(p.done)
 	}
@@ -136,24 +164,30 @@ func (w *writer) alone(p *pending, err error) {
 func (w *writer) together(batch []*pending) error {
 	ctx := context.WithoutCancel(batch[0].ctx)
 	return w.queue.db.Update(ctx, func(tx *store.Tx) error {
-		var claims []*pending
+		var claims, wishes, successes []*pending
 		for _, p := range batch {
-			p.changes, p.claimed, p.err = changes{}, nil, nil
-			if p.write == nil {
+			p.changes, p.job, p.fresh, p.err = changes{}, nil, false, nil
+			switch {
+			case p.wish != nil:
+				wishes = append(wishes, p)
+			case p.success != nil:
+				successes = append(successes, p)
+			case p.write == nil:
 				claims = append(claims, p)
-				continue
-			}
-			err := p.write(ctx, tx, &p.changes)
-			if errors.Is(err, errFenced) {
-				p.err = err
-				continue
-			}
-			if err != nil {
-				return err
+			default:
+				err := p.write(ctx, tx, &p.changes)
+				if errors.Is(err, errFenced) {
+					p.err = err
+				} else if err != nil {
+					return err
+				}
 			}
 		}
-		if len(claims) == 0 {
-			return nil
+		if err := enqueueAllTx(ctx, tx, wishes); err != nil {
+			return err
+		}
+		if err := succeedAllTx(ctx, tx, successes); err != nil || len(claims) == 0 {
+			return err
 		}
 		return w.queue.claimTx(ctx, tx, claims)
 	})
@@ -172,47 +206,4 @@ func (c *changes) record(ctx context.Context, tx *store.Tx, j *Job, kind EventTy
 	e, err := recordTx(ctx, tx, j, kind, message)
 	c.all = append(c.all, change{j, e})
 	return err
-}
-
-// announce tells every server of committed changes and pushes the jobs that are ready.
-func (q *Queue) announce(ctx context.Context, c *changes) {
-	for _, change := range c.all {
-		if change.event.Type == StateChanged {
-			switch change.job.State {
-			case Queued:
-				q.push(ctx, change.job)
-			case Scheduled, Retrying:
-				q.lookAt(change.job.RunAt)
-			}
-		}
-		q.publish(ctx, change)
-	}
-	for _, change := range c.all {
-		if change.event.Type == StateChanged && change.job.State.Final() && change.job.Parent != "" {
-			q.goOn(ctx, change.job.Parent)
-		}
-	}
-}
-
-// The topics on which changes travel: of one job, of one owner's jobs, of all.
-func topicOf(id ID) string                   { return "job:" + string(id) }
-func topicOfOwner[T ~string](owner T) string { return "jobs:" + string(owner) }
-
-const topicOfAll = "jobs"
-
-func (q *Queue) publish(ctx context.Context, c change) {
-	data, err := json.Marshal(c.event)
-	if err != nil {
-		q.options.Logger.ErrorContext(ctx, "an event was not published", "job", c.job.ID, "error", err)
-		return
-	}
-	topics := []string{topicOf(c.job.ID)}
-	if c.event.Type != LineWritten {
-		topics = append(topics, topicOfOwner(c.job.Owner), topicOfAll)
-	}
-	for _, topic := range topics {
-		if err := q.bus.Publish(ctx, topic, data); err != nil { // watchers find the event in SQL
-			q.options.Logger.DebugContext(ctx, "an event reached only this server", "job", c.job.ID, "error", err)
-		}
-	}
 }

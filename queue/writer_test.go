@@ -19,7 +19,7 @@ func TestAWriteWhoseFenceHasPassedIsToldSoWhenAnotherBreaksTheTransaction(t *tes
 	var batch []*pending
 	for _, end := range []error{errFenced, broken, nil} {
 		batch = append(batch, &pending{
-			ctx: t.Context(), done: make(chan struct{}),
+			ctx: t.Context(), done: make(chan struct{}), told: make(chan struct{}),
 			write: func(context.Context, *store.Tx, *changes) error { return end },
 		})
 	}

@@ -28,6 +28,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // maxMessageBytes bounds a message: Redis holds one for every subscriber that reads slowly.
@@ -66,24 +67,59 @@ func (b *Bus) Run(ctx context.Context) error {
 	return b.link.run(ctx)
 }
 
+// Message is data for the listeners of a topic.
+type Message struct {
+	Topic string
+	Data  []byte // not to be changed afterwards
+}
+
 // Publish sends data to the listeners of topic. Those of this process have it when Publish returns.
 // An error means that other processes may not have it, within 200 ms even when Redis does not
 // answer; they are told of the gap when it answers again. data must not be changed afterwards.
 func (b *Bus) Publish(ctx context.Context, topic string, data []byte) error {
-	if topic == "" {
-		return errNoTopic
+	return b.PublishAll(ctx, Message{topic, data})
+}
+
+// PublishAll is Publish for many messages, which travel together and arrive in their order.
+func (b *Bus) PublishAll(ctx context.Context, messages ...Message) error {
+	var failed error
+	ways := make([]*outgoing, len(messages))
+	for i, m := range messages {
+		way, err := b.begin(m)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("publish to %s: %w", m.Topic, err))
+		}
+		ways[i] = way
 	}
-	if len(data) > maxMessageBytes {
-		return fmt.Errorf("publish to %s: %d bytes are more than %d", topic, len(data), maxMessageBytes)
-	}
-	b.deliver(topic, data)
 	if b.link == nil {
-		return nil
+		return failed
 	}
-	if err := b.link.publish(ctx, topic, data); err != nil {
-		return fmt.Errorf("publish to %s: %w", topic, err)
+	late := time.NewTimer(publishWait)
+	defer late.Stop()
+	for i, way := range ways {
+		if way == nil {
+			continue
+		}
+		if err := way.arrived(ctx, late.C); err != nil {
+			return errors.Join(failed, fmt.Errorf("publish to %s: %w", messages[i].Topic, err))
+		}
 	}
-	return nil
+	return failed
+}
+
+// begin delivers m in this process and sends it on its way to others; nil when there are none.
+func (b *Bus) begin(m Message) (*outgoing, error) {
+	if m.Topic == "" {
+		return nil, errNoTopic
+	}
+	if len(m.Data) > maxMessageBytes {
+		return nil, fmt.Errorf("%d bytes are more than %d", len(m.Data), maxMessageBytes)
+	}
+	b.deliver(m.Topic, m.Data)
+	if b.link == nil {
+		return nil, nil
+	}
+	return b.link.send(m)
 }
 
 var errNoTopic = errors.New("bus: the topic is empty")

@@ -28,22 +28,26 @@ type outgoing struct {
 	sent    chan error // capacity 1
 }
 
-func (l *link) publish(ctx context.Context, topic string, data []byte) error {
+// send puts m into the outbox.
+func (l *link) send(m Message) (*outgoing, error) {
 	if !l.running.Load() {
-		return errNotRunning
+		return nil, errNotRunning
 	}
-	o := &outgoing{channel: l.prefix + topic, payload: l.frame(kindMessage, data), sent: make(chan error, 1)}
+	o := &outgoing{channel: l.prefix + m.Topic, payload: l.frame(kindMessage, m.Data), sent: make(chan error, 1)}
 	select {
 	case l.outbox <- o:
+		return o, nil
 	default:
-		return errFull
+		return nil, errFull
 	}
-	late := time.NewTimer(publishWait)
-	defer late.Stop()
+}
+
+// arrived waits until Redis has the message.
+func (o *outgoing) arrived(ctx context.Context, late <-chan time.Time) error {
 	select {
 	case err := <-o.sent:
 		return err
-	case <-late.C:
+	case <-late:
 		return errAway
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -24,6 +24,21 @@ func Many[V, T any](ctx context.Context, r Reader, q *Query, scan func(Scan) (T,
 	return all, nil
 }
 
+// Rows returns the rows that q brings for all of rows, which stand in q as (…)*, see [Query.Rows]: in one
+// statement for every [MaxList], in none for none.
+func Rows[T any](ctx context.Context, r Reader, q *Query, scan func(Scan) (T, error), rows [][]any) ([]T, error) {
+	var all []T
+	for part := range slices.Chunk(rows, MaxList) {
+		sized, size := q.Rows(len(part))
+		found, err := All(ctx, r, sized, scan, RowValues(part, size)...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
 // Each returns for each of keys, given once, the rows that q brings when its first parameter is the key and rest are
 // the others: in one statement for every 100 keys. q has an order and a limit, and the same text in both
 // dialects; order is what the whole is sorted by, in terms of q's columns. A window function over all

@@ -13,7 +13,7 @@ type Query struct {
 	raw     string // as it was written
 	passing bool   // made for one use; not worth a prepared statement
 
-	lists sync.Map // size to *Query, of a statement with a list
+	lists sync.Map // size to *Query, of a statement with a list or with rows
 }
 
 // now is the database's clock in microseconds, per dialect; it stands in a statement as {now}.
@@ -23,8 +23,8 @@ var now = [2]string{
 }
 
 // SQL returns the statement text, in which ? is a bind parameter, {now} the database's clock in
-// microseconds, and (?*) the one list of [Query.List]. A text is rebound once, so it belongs into a
-// package variable.
+// microseconds, (?*) the one list of [Query.List], and (?, ?)* the rows of [Query.Rows]. A text is rebound
+// once, so it belongs into a package variable.
 func SQL(text string) *Query {
 	return &Query{raw: text, texts: [2]string{SQLite: render(SQLite, text), Postgres: render(Postgres, text)}}
 }
@@ -53,23 +53,51 @@ const MaxList = 500
 // List returns q with room for n values where it says (?*), and how many values it wants: the
 // caller repeats its last value up to that length, which [Values] does. n is at most [MaxList].
 func (q *Query) List(n int) (*Query, int) {
-	size := listSizes[len(listSizes)-1]
-	for _, s := range listSizes {
+	size := sizeFor(n, listSizes)
+	return q.sized(size, func(text string) string {
+		return strings.ReplaceAll(text, "(?*)", "(?"+strings.Repeat(", ?", size-1)+")")
+	}), size
+}
+
+// rowSizes are the numbers of rows that are sent. They stand closer than listSizes: a row that is sent twice
+// costs more than a value.
+var rowSizes = []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 500}
+
+// Rows returns q with room for n rows where a row (…)* stands in it, behind VALUES, and how many rows it
+// wants: the caller repeats its last one up to that length, which [RowValues] does, so the statement must do
+// no more with a row that comes twice. n is at most [MaxList].
+func (q *Query) Rows(n int) (*Query, int) {
+	size := sizeFor(n, rowSizes)
+	return q.sized(size, func(text string) string {
+		before, after, _ := strings.Cut(text, rowsEnd)
+		at := strings.LastIndex(before, rowsBegin) + len(rowsBegin)
+		row := before[at:] + ")"
+		return before[:at] + row + strings.Repeat(", "+row, size-1) + after
+	}), size
+}
+
+const rowsBegin, rowsEnd = "VALUES ", ")*"
+
+func sizeFor(n int, sizes []int) int {
+	for _, s := range sizes {
 		if n <= s {
-			size = s
-			break
+			return s
 		}
 	}
+	return sizes[len(sizes)-1]
+}
+
+// sized returns q as expand makes it for size; it is made once.
+func (q *Query) sized(size int, expand func(text string) string) *Query {
 	if sized, ok := q.lists.Load(size); ok {
-		return sized.(*Query), size
+		return sized.(*Query)
 	}
-	marks := "(?" + strings.Repeat(", ?", size-1) + ")"
 	sized := &Query{passing: q.passing}
 	for d, text := range q.texts {
-		sized.texts[d] = rebind(Dialect(d), strings.ReplaceAll(text, "(?*)", marks))
+		sized.texts[d] = rebind(Dialect(d), expand(text))
 	}
 	kept, _ := q.lists.LoadOrStore(size, sized)
-	return kept.(*Query), size
+	return kept.(*Query)
 }
 
 // Values returns list as bind parameters for a statement that wants size of them.
@@ -81,10 +109,19 @@ func Values[T any](list []T, size int) []any {
 	return args
 }
 
+// RowValues returns rows as bind parameters for a statement that wants size of them.
+func RowValues(rows [][]any, size int) []any {
+	args := make([]any, 0, size*len(rows[0]))
+	for i := range size {
+		args = append(args, rows[min(i, len(rows)-1)]...)
+	}
+	return args
+}
+
 func render(d Dialect, text string) string {
 	text = strings.ReplaceAll(text, "{now}", now[d])
-	if strings.Contains(text, "(?*)") {
-		return text // bound when the list's length is known
+	if strings.Contains(text, "(?*)") || strings.Contains(text, rowsEnd) {
+		return text // bound when the length is known
 	}
 	return rebind(d, text)
 }

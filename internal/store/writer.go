@@ -3,12 +3,23 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync"
 )
 
 // maxBatch is how many closures share one commit at the most.
 const maxBatch = 512
+
+// What frames transactions and the closures in them.
+var (
+	begin     = SQL("BEGIN IMMEDIATE")
+	commit    = SQL("COMMIT")
+	rollback  = SQL("ROLLBACK")
+	savepoint = SQL("SAVEPOINT one")
+	undo      = SQL("ROLLBACK TO one")
+	release   = SQL("RELEASE one")
+)
 
 // writer runs all updates of a SQLite database in one goroutine.
 type writer struct {
@@ -103,7 +114,7 @@ func (w *writer) commit(first *request) {
 			close(r.done)
 		}
 	}()
-	if err := w.do(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := w.do(ctx, begin); err != nil {
 		first.err = fmt.Errorf("begin: %w", err)
 		return
 	}
@@ -116,8 +127,8 @@ func (w *writer) commit(first *request) {
 		batch = append(batch, next)
 		w.run(ctx, next)
 	}
-	if err := w.do(ctx, "COMMIT"); err != nil {
-		_ = w.do(ctx, "ROLLBACK") // fails when the database has already rolled back
+	if err := w.do(ctx, commit); err != nil {
+		_ = w.do(ctx, rollback) // fails when the database has already rolled back
 		for _, r := range batch {
 			if r.err == nil {
 				r.err = fmt.Errorf("commit: %w", err)
@@ -140,25 +151,25 @@ func (w *writer) run(ctx context.Context, r *request) {
 	if r.err = r.ctx.Err(); r.err != nil {
 		return
 	}
-	if r.err = w.do(ctx, "SAVEPOINT one"); r.err != nil {
+	if r.err = w.do(ctx, savepoint); r.err != nil {
 		return
 	}
 	r.tx = &Tx{db: w.db, run: w}
 	defer func() {
 		r.panic = recover()
-		end := "RELEASE one"
+		var undone error
 		if r.err != nil || r.panic != nil {
-			end = "ROLLBACK TO one; RELEASE one"
+			undone = w.do(ctx, undo)
 		}
-		if err := w.do(ctx, end); err != nil && r.err == nil {
+		if err := errors.Join(undone, w.do(ctx, release)); err != nil && r.err == nil {
 			r.err = fmt.Errorf("end savepoint: %w", err)
 		}
 	}()
 	r.err = r.fn(r.tx)
 }
 
-func (w *writer) do(ctx context.Context, text string) error {
-	_, err := w.conn.ExecContext(ctx, text)
+func (w *writer) do(ctx context.Context, q *Query) error {
+	_, err := w.exec(ctx, q, nil)
 	return err
 }
 
