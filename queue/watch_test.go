@@ -83,7 +83,7 @@ func TestAWatcherMissesNothingWhateverIsLostDoubledOrLate(t *testing.T) {
 		job := p.enqueue(t, k, "", queue.JobOptions{RunAt: time.Now().Add(time.Hour)})
 		var late []queue.Event
 		publish := func(e queue.Event) {
-			data, err := json.Marshal(e)
+			data, err := json.Marshal([]queue.Event{e})
 			if err != nil {
 				rt.Fatal(err)
 			}
