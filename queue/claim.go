@@ -60,17 +60,12 @@ func (q *Queue) takeTx(ctx context.Context, tx *store.Tx, wanted map[ID]*pending
 	if len(jobs) == 0 {
 		return nil
 	}
-	ids, told := make([]ID, len(jobs)), make([]telling, len(jobs))
+	attempts, told := make([][]any, len(jobs)), make([]telling, len(jobs))
 	for i, j := range jobs {
 		p := wanted[j.ID]
-		ids[i], told[i], p.job = j.ID, telling{j, &p.changes}, j
+		attempts[i], told[i], p.job = []any{j.ID, j.Claim, j.Attempt, j.Process, store.At(j.StartedAt)}, telling{j, &p.changes}, j
 	}
-	err := eachList(ids, func(some []ID) error {
-		query, size := insertAttempts.List(len(some))
-		_, err := tx.Exec(ctx, query, store.Values(some, size)...)
-		return err
-	})
-	if err != nil {
+	if _, err := store.Rows(ctx, tx, insertAttempts, store.Value[string], attempts); err != nil {
 		return err
 	}
 	return recordStates(ctx, tx, told, "")

@@ -134,10 +134,10 @@ func succeedAllTx(ctx context.Context, tx *store.Tx, all []*pending) error {
 	if err != nil || len(jobs) == 0 {
 		return err
 	}
-	ids, told := make([]ID, len(jobs)), make([]telling, len(jobs))
+	attempts, told := make([][]any, len(jobs)), make([]telling, len(jobs))
 	for i, j := range jobs {
 		p := byTaking[taking{j.ID, j.Claim}]
-		ids[i], told[i], p.job, p.err = j.ID, telling{j, &p.changes}, j, nil
+		attempts[i], told[i], p.job, p.err = []any{j.ID, j.Claim}, telling{j, &p.changes}, j, nil
 		for _, f := range p.success.files {
 			if err := addFileTx(ctx, tx, j, f.role, f.object, f.name, f.mediaType); err != nil {
 				return err
@@ -147,12 +147,7 @@ func succeedAllTx(ctx context.Context, tx *store.Tx, all []*pending) error {
 			return err
 		}
 	}
-	err = eachList(ids, func(some []ID) error {
-		query, size := endAttempts.List(len(some))
-		_, err := tx.Exec(ctx, query, store.Values(some, size)...)
-		return err
-	})
-	if err != nil {
+	if _, err := store.Rows(ctx, tx, endAttempts, store.Value[string], attempts); err != nil {
 		return err
 	}
 	return recordStates(ctx, tx, told, "")

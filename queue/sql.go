@@ -147,11 +147,13 @@ var (
 			On(store.SQLite, `SELECT owner_id, count(*) FROM jobs INDEXED BY jobs_running WHERE state = 'RUNNING' AND process_id IS NOT NULL AND owner_id IN (?*) GROUP BY owner_id`)
 
 	insertAttempts = store.SQL(`INSERT INTO job_attempts (job_id, claim, number, process_id, started_at)
-		SELECT id, claim, attempt, process_id, started_at FROM jobs WHERE id IN (?*)`)
+		SELECT column1, column2, column3, column4, column5
+		FROM (VALUES (CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS INTEGER), CAST(? AS TEXT), CAST(? AS BIGINT))*) AS begun
+		WHERE TRUE ON CONFLICT DO NOTHING RETURNING job_id`)
 	endAttempt = store.SQL(`UPDATE job_attempts SET finished_at = {now}, error_code = ?, error_message = ?, stack = ?
 		WHERE job_id = ? AND claim = ?`)
-	endAttempts = store.SQL(`UPDATE job_attempts SET finished_at = {now} FROM jobs
-		WHERE jobs.id = job_attempts.job_id AND jobs.claim = job_attempts.claim AND jobs.id IN (?*)`)
+	endAttempts = store.SQL(`UPDATE job_attempts SET finished_at = {now}
+		FROM (VALUES (CAST(? AS TEXT), CAST(? AS BIGINT))*) AS ends WHERE job_id = column1 AND claim = column2 RETURNING job_id`)
 	endAttemptsOfDead = store.SQL(`UPDATE job_attempts SET finished_at = {now}, error_code = 'WORKER_LOST',
 			error_message = 'The worker disappeared in the middle of the job.'
 		WHERE finished_at IS NULL AND job_id IN (?*)`)
@@ -282,9 +284,12 @@ func due(lock string) *store.Query {
 var (
 	insertEvent = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, claim, done, total, stage, message)
 		VALUES (?, ?, {now}, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING at`)
-	insertStates = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, claim, done, total, stage, message)
-		SELECT id, sequence, {now}, 'STATE', state, attempt, claim, progress_done, progress_total, progress_stage, CAST(? AS TEXT)
-		FROM jobs WHERE id IN (?*) RETURNING job_id, at`)
+	// insertEvents reads no other table: a plan that was made while jobs was empty would read all of it.
+	insertEvents = store.SQL(`INSERT INTO job_events (job_id, sequence, at, type, state, attempt, claim, done, total, stage, message)
+		SELECT column1, column2, {now}, column3, column4, column5, column6, column7, column8, column9, column10
+		FROM (VALUES (CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS INTEGER), CAST(? AS BIGINT),
+			CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))*) AS happened
+		WHERE TRUE ON CONFLICT DO NOTHING RETURNING job_id, at`)
 	selectEvents = store.SQL(`SELECT job_id, sequence, at, type, state, attempt, done, total, stage, message
 		FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence LIMIT ?`)
 
@@ -398,29 +403,30 @@ type telling struct {
 // recordStates stores the changes of state of all, which are as RETURNING gave them, and remembers to tell
 // them. No job comes twice.
 func recordStates(ctx context.Context, tx *store.Tx, all []telling, message string) error {
-	return eachList(all, func(some []telling) error {
-		ids := make([]ID, len(some))
-		for i, t := range some {
-			ids[i] = t.job.ID
-		}
-		at := make(map[ID]time.Time, len(some))
-		query, size := insertStates.List(len(ids))
-		_, err := store.All(ctx, tx, query, func(scan store.Scan) (id ID, err error) {
-			var t time.Time
-			err = scan((*string)(&id), store.Time(&t))
-			at[id] = t
-			return id, err
-		}, append([]any{message}, store.Values(ids, size)...)...)
-		if err != nil {
-			return err
-		}
-		for _, t := range some {
-			e := eventOf(t.job, StateChanged, message)
-			e.At = at[t.job.ID]
-			t.changes.all = append(t.changes.all, change{t.job, e})
-		}
-		return nil
-	})
+	rows := make([][]any, len(all))
+	for i, t := range all {
+		e := eventOf(t.job, StateChanged, message)
+		rows[i] = []any{e.JobID, e.Sequence, e.Type, e.State, e.Attempt, t.job.Claim, e.Done, e.Total, e.Stage, e.Message}
+	}
+	at := make(map[ID]time.Time, len(all))
+	_, err := store.Rows(ctx, tx, insertEvents, func(scan store.Scan) (id ID, err error) {
+		var t time.Time
+		err = scan((*string)(&id), store.Time(&t))
+		at[id] = t
+		return id, err
+	}, rows)
+	if err != nil {
+		return err
+	}
+	if len(at) != len(all) {
+		return fmt.Errorf("%d of %d events were stored before", len(all)-len(at), len(all))
+	}
+	for _, t := range all {
+		e := eventOf(t.job, StateChanged, message)
+		e.At = at[t.job.ID]
+		t.changes.all = append(t.changes.all, change{t.job, e})
+	}
+	return nil
 }
 
 // Filter chooses jobs. What is empty does not matter.
