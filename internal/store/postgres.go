@@ -89,14 +89,11 @@ func (db *DB) attempt(ctx context.Context, fn func(*Tx) error) (*Tx, error) {
 
 var errUncertain = errors.New("the answer was lost")
 
-// refused reports whether the error of a commit shows that nothing was committed: the server has said so, or was
-// never asked.
+// refused reports whether the error of a commit shows that nothing was committed: the server has said so. That pgx
+// thinks another try safe is no proof: it says so too of a connection that was lost while it waited for the answer.
 func refused(err error) bool {
 	var said *pgconn.PgError
-	if errors.As(err, &said) {
-		return said.Severity == "ERROR" // FATAL and PANIC come from a server that goes down, perhaps after the commit
-	}
-	return pgconn.SafeToRetry(err)
+	return errors.As(err, &said) && said.Severity == "ERROR" // FATAL and PANIC come from a server that goes down, perhaps after the commit
 }
 
 // Uncertain reports whether err is that of a transaction which may have been committed all the same.
